@@ -1,0 +1,1 @@
+"""Numbers from run files: everything that is computed rather than recorded."""

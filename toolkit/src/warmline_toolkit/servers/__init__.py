@@ -1,0 +1,1 @@
+"""Private database servers: the only place that knows their binaries."""
