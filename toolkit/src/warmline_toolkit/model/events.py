@@ -72,6 +72,9 @@ class TrialStarted(Event):
     limit: int | None
     server: str
     """The engine and its version, as the server says it: "MariaDB 10.11.19"."""
+    path: Literal["direct", "proxy"] = "direct"
+    """What the function's connections reach. On "proxy" the relay counts client connections and the server counts
+    server connections, so the two need not agree."""
 
 
 @dataclass(frozen=True, kw_only=True)
