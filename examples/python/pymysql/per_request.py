@@ -1,0 +1,42 @@
+"""Close after each request: every invocation connects, works and closes."""
+
+import json
+import os
+
+import pymysql
+
+
+def connect():
+    return pymysql.connect(
+        host=os.environ["DB_HOST"],
+        port=int(os.environ["DB_PORT"]),
+        user=os.environ["DB_USER"],
+        password=os.environ["DB_PASS"],
+        database=os.environ["DB_NAME"],
+        ssl_disabled=True,
+        cursorclass=pymysql.cursors.DictCursor,
+    )
+
+
+def handler(event, context):
+    connection = connect()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT id, name, email FROM users")
+            users = cursor.fetchall()
+        return {"statusCode": 200, "body": json.dumps(users)}
+    finally:
+        connection.close()
+
+
+def transfer(event, context):
+    """Hold a row's lock while the work takes `seconds`: what a timeout in the middle leaves behind."""
+    connection = connect()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE users SET visits = visits + 1 WHERE id = 1")
+            cursor.execute("SELECT SLEEP(%s)", (event.get("seconds", 0),))
+        connection.commit()
+        return {"statusCode": 200, "body": "{}"}
+    finally:
+        connection.close()

@@ -1,0 +1,26 @@
+"""Close after each request, with an ORM: no pool, so the session's connection is closed with it."""
+
+import json
+
+from models import User, url
+from sqlalchemy import create_engine, func, select, update
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+engine = create_engine(url(), poolclass=NullPool)
+
+
+def handler(event, context):
+    with Session(engine) as session:
+        users = session.scalars(select(User)).all()
+        return {"statusCode": 200, "body": json.dumps([user.as_dict() for user in users])}
+
+
+def transfer(event, context):
+    """Hold a row's lock while the work takes `seconds`: what a timeout in the middle leaves behind."""
+    sleep = func.sleep if engine.dialect.name == "mysql" else func.pg_sleep
+    with Session(engine) as session:
+        session.execute(update(User).where(User.id == 1).values(visits=User.visits + 1))
+        session.execute(select(sleep(event.get("seconds", 0))))
+        session.commit()
+    return {"statusCode": 200, "body": "{}"}
