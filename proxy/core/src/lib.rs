@@ -1,0 +1,1 @@
+//! The proxy without its process: event loop, pools, sessions, settings, statistics, administration.

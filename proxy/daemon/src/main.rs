@@ -1,0 +1,3 @@
+//! The `warmline-proxyd` program: arguments, signals, start; nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Password proofs and verifiers, both directions, for both protocols.
