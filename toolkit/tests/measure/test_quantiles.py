@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from warmline_toolkit.measure.quantiles import latency, quantile, spread
 
 VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=200)

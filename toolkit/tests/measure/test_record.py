@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from run_builder import RunBuilder
-
 from warmline_toolkit.measure.record import CannotRecord, NotARunFile, Recorder, read
 from warmline_toolkit.model.events import Frozen
 
@@ -128,7 +127,7 @@ class _Full:
     parent = type("Parent", (), {"mkdir": staticmethod(lambda **_: None)})
 
     def open(self, _mode: str, buffering: int) -> object:
-        return open("/dev/full", "wb", buffering=buffering)  # noqa: PTH123, SIM115 - closed by the recorder
+        return open("/dev/full", "wb", buffering=buffering)  # noqa: PTH123 - closed by the recorder
 
     def __str__(self) -> str:
         return "/dev/full"

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 from run_builder import RunBuilder
-
 from warmline_toolkit.measure import agree
 from warmline_toolkit.measure.summary import NothingMeasured, RunSummary, summarise
 from warmline_toolkit.measure.trials import failure
