@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import click
 
 from warmline_toolkit.errors import UsageError
-
-COLUMNS = 80
-"""The width of a table that does not go to a terminal."""
-
-NARROWEST_COLUMNS = 60
 
 
 class CannotWrite(UsageError):
@@ -23,31 +15,30 @@ class CannotWrite(UsageError):
     code = "WL-R003"
 
 
-@click.command(name="report", short_help="Render a recorded run as Markdown, JSON or a table.")
+@click.command(name="report", short_help="Render a recorded run as HTML, Markdown, JSON or a table.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["markdown", "json", "table"]),
+    type=click.Choice(["html", "markdown", "json", "table"]),
     help="What to write. Default: what the name of --output ends in, else a table.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead of stdout.")
 def command(run: Path, format_: str | None, output: Path | None) -> None:
     """Render RUN, a run file (run.jsonl) or the folder of one, as a report.
 
-    Needs nothing but the file: no server, no network.
+    Needs nothing but the file: no server, no network. The HTML is one file that opens offline.
     """
     from warmline_toolkit.measure.record import read  # noqa: PLC0415 - `warmline --help` stays fast
     from warmline_toolkit.measure.summary import summarise  # noqa: PLC0415
-    from warmline_toolkit.report import lab_document, render  # noqa: PLC0415
+    from warmline_toolkit.report import console, lab_document, render  # noqa: PLC0415
 
     chosen = format_ or _by_ending(output)
-    to_terminal = output is None and sys.stdout.isatty()
     text = render(
         lab_document(summarise(read(run))),
         chosen,
-        width=_terminal_columns() if to_terminal else COLUMNS,
-        colour=to_terminal and "NO_COLOR" not in os.environ,
+        width=console.width() if output is None else console.COLUMNS,
+        colour=output is None and console.colour(),
     )
     if output is None:
         click.echo(text, nl=False)
@@ -63,9 +54,5 @@ def command(run: Path, format_: str | None, output: Path | None) -> None:
 
 
 def _by_ending(output: Path | None) -> str:
-    endings = {".md": "markdown", ".json": "json"}
+    endings = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json"}
     return endings.get(output.suffix.lower(), "table") if output else "table"
-
-
-def _terminal_columns() -> int:
-    return max(NARROWEST_COLUMNS, shutil.get_terminal_size((COLUMNS, 24)).columns)

@@ -40,11 +40,11 @@ def _doing(strategy: StrategySummary) -> str:
 def _opened(strategy: StrategySummary) -> str:
     opened = strategy.connections_opened
     text = f"{_number(opened)}"
-    formula = _formula(strategy)
-    return f"{text}, {formula}" if formula else text
+    product = formula(strategy)
+    return f"{text}, {product}" if product else text
 
 
-def _formula(strategy: StrategySummary) -> str:
+def formula(strategy: StrategySummary) -> str:
     """Name the product that gives the count in every trial, if one does: the simplest first."""
     products = [
         (multiple, per, total)

@@ -128,6 +128,15 @@ class Trial:
             event.refused_code for event in self.closed if event.refused_code is not None and event.at_s <= self.ends_s
         )
 
+    @property
+    def refusals_s(self) -> list[float]:
+        """Tell when the server refused a connection: seconds since the trial began."""
+        return sorted(
+            event.at_s - self.begins_s
+            for event in self.closed
+            if event.refused_code is not None and event.at_s <= self.ends_s
+        )
+
     @cached_property
     def _sessions(self) -> list[ConnectionOpened]:
         refused = {(event.environment, event.connection) for event in self.closed if event.refused_code is not None}

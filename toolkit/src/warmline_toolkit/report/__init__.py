@@ -1,7 +1,7 @@
 """What people see: one neutral document, rendered for a terminal, Markdown, JSON and HTML.
 
-`render(lab_document(summarise(read(path))), "table")` is the whole way from a run file to a report. A renderer is
-imported when it is asked for.
+`render(lab_document(summarise(read(path))), "html")` is the whole way from a run file to a report. A renderer is
+imported when it is asked for: the one for HTML draws its figures with a plotting library.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "lab_document", "render"]
 
-FORMATS = ("table", "json", "markdown")
+FORMATS = ("table", "json", "markdown", "html")
 
 
 def render(document: Document, format_: str, *, width: int = 80, colour: bool = False) -> str:
     """Return *document* as text in one of `FORMATS`, ending with a newline.
 
-    *width* (columns) and *colour* (terminal escapes) are for "table" alone. A few milliseconds.
+    *width* (columns) and *colour* (terminal escapes) are for "table" alone. "html" takes about two seconds, the others
+    a few milliseconds.
     """
     match format_:
         case "table":
@@ -36,5 +37,9 @@ def render(document: Document, format_: str, *, width: int = 80, colour: bool = 
             from warmline_toolkit.report import markdown  # noqa: PLC0415
 
             return markdown.render(document)
+        case "html":
+            from warmline_toolkit.report import html  # noqa: PLC0415
+
+            return html.render(document)
         case _:
             raise ValueError(f"no format {format_!r}: one of {', '.join(FORMATS)}")

@@ -58,8 +58,8 @@ class StepPanel:
     """(seconds since the trial began, connections from then on), a line a trial."""
     samples: tuple[tuple[float, float], ...] = ()
     """The server's own samples of the first trial."""
-    ends_s: float = 0.0
-    """When the first trial ended."""
+    refusals_s: tuple[float, ...] = ()
+    """When the server refused a connection, in the first trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,16 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Highlight:
+    """One number that the reader came for: *name* is whose, *formula* what it follows from."""
+
+    name: str
+    number: str
+    what: str
+    formula: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Document:
     """One report: the *lead* answers first, warnings next, then the sections; *provenance* heads every output."""
 
@@ -126,6 +136,7 @@ class Document:
     """What was expected before the run, to read the answer against."""
     provenance: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
+    highlights: tuple[Highlight, ...] = ()
     warnings: tuple[str, ...] = ()
     accents: tuple[str, ...] = ()
     """The names that get a colour of their own, in their order: the strategies."""

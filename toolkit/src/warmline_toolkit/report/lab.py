@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from warmline_toolkit.measure.agree import disagreements
-from warmline_toolkit.measure.answer import answer
+from warmline_toolkit.measure.answer import answer, formula
 from warmline_toolkit.measure.quantiles import Spread, spread
 from warmline_toolkit.measure.verdict import Advice, Rating, rate
-from warmline_toolkit.report.document import Block, Cell, Document, Notes, Section, Table, Tone
+from warmline_toolkit.report.document import Block, Cell, Document, Highlight, Notes, Section, Table, Tone
 from warmline_toolkit.report.lab_data import lab_data, provenance_rows
 from warmline_toolkit.report.lab_figures import connections_figure, failures_figure, latency_figure
 from warmline_toolkit.report.lab_method import METHOD
@@ -39,6 +39,15 @@ def lab_document(summary: RunSummary) -> Document:
         expectation=summary.expectation,
         lead=answer(summary),
         provenance=tuple((_label(name), fact(value)) for name, value in provenance_rows(summary)),
+        highlights=tuple(
+            Highlight(
+                name=one.strategy,
+                number=number(one.connections_opened.median),
+                what="connections opened",
+                formula=formula(one) or spread_range(one.connections_opened),
+            )
+            for one in summary.strategies
+        ),
         warnings=tuple(_warnings(summary)),
         sections=tuple(_sections(summary)),
         accents=tuple(strategy.strategy for strategy in summary.strategies),
@@ -130,12 +139,9 @@ def _measured(summary: RunSummary) -> Table:
     count("Answers per busy second", lambda s: s.answers_per_busy_second)
     count("Round trips per invocation", lambda s: s.round_trips_per_invocation)
     count("Server CPU ms per invocation", lambda s: s.server_cpu_ms_per_invocation)
-    caption = (
-        f"Median of {plural(summary.trial_count, 'trial')}, lowest–highest below where they differ; latencies over all "
-        "trials together."
-        if summary.trial_count > 1
-        else "One trial: no spread."
-    )
+    trials = plural(summary.trial_count, "trial")
+    ranges = ", with the lowest and highest trial where they differ; latencies over all trials together"
+    caption = f"Median of {trials}{ranges}." if summary.trial_count > 1 else "One trial: no spread."
     return Table(columns=("", *(s.strategy for s in strategies)), rows=tuple(rows), caption=caption, numeric=True)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from warmline_toolkit.measure.summary import RunSummary, StrategySummary
 
-MOST_POINTS = 1500
+MOST_POINTS = 600
 """A line or a distribution with more points than this is thinned: the eye sees no difference, the file would."""
 
 MOST_LINES = 5
@@ -55,7 +55,7 @@ def _panel(strategy: StrategySummary) -> StepPanel:
         name=strategy.strategy,
         lines=tuple(lines),
         samples=tuple(_thin(first.samples_over_time)) if first.direct else (),
-        ends_s=first.duration_s,
+        refusals_s=tuple(at_s for at_s, _ in _thin([(at_s, 0) for at_s in first.refusals_s])),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -27,10 +28,31 @@ NARROWEST_NUMBER = 11
 NARROWEST_WORDS = 14
 """The column that names what a row is about takes no more; a longer name is broken."""
 
+WIDEST_TEXT = 100
+"""Running text is no wider, however wide the terminal."""
+
 
 def render(document: Document, *, width: int = 80, colour: bool = False) -> str:
     """Return *document* as lines of at most *width* columns, with terminal colours if *colour*."""
-    console = Console(
+    console = _console(width=width, colour=colour)
+    with console.capture() as captured:
+        _print(document, console)
+    return _without_trailing_blanks(captured.get())
+
+
+def render_markdown(markdown: str, *, width: int = 80, colour: bool = False) -> str:
+    """Return a Markdown page as lines of at most *width* columns; its first heading becomes a plain first line."""
+    console = _console(width=min(width, WIDEST_TEXT), colour=colour)
+    heading, _, rest = markdown.partition("\n")
+    with console.capture() as captured:
+        console.print(Text(heading.lstrip("# "), style="bold"))
+        console.print()
+        console.print(Markdown(rest.strip(), hyperlinks=False))
+    return _without_trailing_blanks(captured.get())
+
+
+def _console(*, width: int, colour: bool) -> Console:
+    return Console(
         file=io.StringIO(),
         width=width,
         force_terminal=colour,
@@ -40,9 +62,10 @@ def render(document: Document, *, width: int = 80, colour: bool = False) -> str:
         emoji=False,
         markup=False,
     )
-    with console.capture() as captured:
-        _print(document, console)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def _without_trailing_blanks(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
 def _print(document: Document, console: Console) -> None:
