@@ -1,3 +1,51 @@
 """Database connections that are right inside an AWS Lambda function."""
 
+from __future__ import annotations
+
+from warmline._credentials import Credential, Password
+from warmline._database import Database
+from warmline._errors import (
+    AuthRejected,
+    CommitUnknown,
+    DeadlineExceeded,
+    DriverMissing,
+    Error,
+    NotSent,
+    OutcomeUnknown,
+    PoolTimeout,
+    QueueFull,
+    ReadOnlyServer,
+    SettingsError,
+    TooManyConnections,
+    TransactionLost,
+    UsedAfterRelease,
+)
+from warmline._events import Event, Kind
+from warmline._hooks import close_on_sigterm
+from warmline._policy import Reason
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "AuthRejected",
+    "CommitUnknown",
+    "Credential",
+    "Database",
+    "DeadlineExceeded",
+    "DriverMissing",
+    "Error",
+    "Event",
+    "Kind",
+    "NotSent",
+    "OutcomeUnknown",
+    "Password",
+    "PoolTimeout",
+    "QueueFull",
+    "ReadOnlyServer",
+    "Reason",
+    "SettingsError",
+    "TooManyConnections",
+    "TransactionLost",
+    "UsedAfterRelease",
+    "close_on_sigterm",
+]
