@@ -52,8 +52,6 @@ pub struct Output {
     pub responses: u32,
     /// Pins that began in this step, for the log and the metric.
     pub pinned: Vec<Pin>,
-    /// A request to interrupt what the server is running (`KILL QUERY`), to be sent by a helper thread.
-    pub interrupt: bool,
 }
 
 /// What must happen after a step of a login.
@@ -136,7 +134,7 @@ pub enum Abandon {
     Cleaning,
     /// It is free and clean already.
     Clean,
-    /// It must be closed; with `interrupt` set in the output, its statement is cancelled first.
+    /// It must be closed; a statement that is running is interrupted first.
     Close,
 }
 
@@ -167,6 +165,8 @@ pub enum Refusal {
     Draining,
     /// An administrator ended the client.
     Killed,
+    /// The client cancelled its statement before a server connection was free for it.
+    Cancelled,
     /// `idle_in_transaction_timeout_s` passed.
     IdleInTransaction,
     /// `idle_client_timeout_s` passed.
@@ -205,6 +205,8 @@ pub struct Dialed<P: Protocol> {
     pub server: P::Server,
     /// What clients of its pool are told about the server.
     pub template: P::Template,
+    /// The target's `max_connections` for ordinary users (reserved slots taken off), if it was asked.
+    pub max_connections: Option<u32>,
 }
 
 /// One protocol; see the module's description for the order of calls.
@@ -222,9 +224,19 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// What clients of a pool are told about the server, learned from its first server connection.
     type Template: Send + Sync;
     /// What all sessions on one reactor share (caches of statements, interned settings); never locked.
-    type Shared: Default;
+    type Shared: Default + Send;
     /// What a helper thread needs to interrupt a running statement.
     type Interrupt: Send;
+
+    /// The protocol for a target; reads certificates, derives verifiers. Called again for every reload.
+    fn new(settings: Arc<Settings>) -> Result<Self, String>;
+
+    /// The pool of the target URL's own user and database; one server connection for it is opened at start, which tells
+    /// the target's limit and version.
+    fn first_pool(&self) -> Option<PoolKey>;
+
+    /// Whether the secret of a cancel request is the one that `welcome` got; a protocol may carry only a part of it.
+    fn secret_matches(secret: u64, claimed: u64) -> bool;
 
     /// A client connected: append the greeting, if the protocol has one.
     fn greet(&self, context: LoginContext, out: &mut Vec<u8>) -> Self::Login;
@@ -314,7 +326,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// The client's pins; empty when it is multiplexed.
     fn pins<'a>(&self, client: &'a Self::Client) -> &'a [Pin];
 
-    /// The session mode: the client keeps its server connection until it leaves.
+    /// The settings it was made with.
     fn settings(&self) -> &Arc<Settings>;
 
     /// A pool's template as JSON for the admin socket (server version and the like).
