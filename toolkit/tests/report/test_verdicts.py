@@ -125,18 +125,18 @@ def test_a_strategy_that_answers_nothing_performs_poorly(guide: RunSummary) -> N
 
 def test_the_answer_gives_the_counts_beside_the_formula_that_fits(guide: RunSummary) -> None:
     text = answer(guide)
-    assert "25 requests on 5 execution environments, with a database that takes 5 connections" in text
-    assert "(per-request) opened 25, one per request (25 × 1)" in text
-    assert "(keep-open) opened 5, one per environment (5 × 1)" in text
-    assert "no connection was refused" in text
+    assert "25 requests on 5 execution environments, against a database that takes 5 connections." in text
+    assert "(per-request) opened 25: one per request (25 × 1)" in text
+    assert "(keep-open) opened 5: one per environment (5 × 1)" in text
+    assert "The server refused none." in text
 
 
 @pytest.mark.parametrize(
     ("requests", "environments", "says"),
     [
-        (40, 8, "(per-request) opened 40, one per request (40 × 1)"),
-        (40, 8, "(pool) opened 8, one per environment (8 × 1)"),
-        (7, 7, "(per-request) opened 7, one per environment (7 × 1)"),
+        (40, 8, "(per-request) opened 40: one per request (40 × 1)"),
+        (40, 8, "(pool) opened 8: one per environment (8 × 1)"),
+        (7, 7, "(per-request) opened 7: one per environment (7 × 1)"),
     ],
 )
 def test_the_formula_comes_from_the_data(requests: int, environments: int, says: str) -> None:
@@ -151,16 +151,16 @@ def test_no_formula_is_claimed_where_none_fits(guide: RunSummary) -> None:
 
 def test_counts_that_differ_between_trials_are_given_with_their_range(guide: RunSummary) -> None:
     text = answer(with_numbers(guide, "pool", connections_opened=[5, 6, 8]))
-    assert "(pool) opened 6 (from 5 to 8 over the trials)" in text
+    assert "(pool) opened 6 (5 to 8 over the trials)" in text
 
 
 def test_refusals_are_in_the_answer(burst: RunSummary) -> None:
-    assert "connections refused: per-request 20, keep-open 20, pool 20" in answer(burst)
+    assert "refused connections: per-request 20, keep-open 20, pool 20" in answer(burst)
 
 
 def test_several_connections_an_environment_are_a_multiple(guide: RunSummary) -> None:
     text = answer(with_numbers(guide, "pool", connections_opened=[10, 10, 10]))
-    assert "(pool) opened 10, 2 per environment (5 × 2)" in text
+    assert "(pool) opened 10: 2 per environment (5 × 2)" in text
 
 
 def test_the_strategies_are_of_the_summarys_own_type(guide: RunSummary) -> None:

@@ -119,6 +119,10 @@ def _events(file: Path, lines: Iterable[bytes]) -> Iterator[Event]:
                 if number == 1
                 else "The file was changed or mixed with another after the run; run again, or delete that line.",
             ) from error
+        if not isinstance(event.at_s, (int, float)):
+            raise NotARunFile(
+                f"{file}, line {number}: at_s is no number.", next_step="The file was changed after the run; run again."
+            )
         if number == 1:
             _check_head(file, event)
         yield event

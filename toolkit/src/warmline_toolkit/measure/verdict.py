@@ -101,7 +101,7 @@ def _performance(strategy: StrategySummary, all_of_them: Sequence[StrategySummar
     if mine is None:
         return Verdict(rating=Rating.UNRATED, word="not measured", because="no invocation ended")
     rating = _against_the_best(strategy, all_of_them, lambda one: one.answers_per_busy_second, larger_is_better=True)
-    number = f"{mine.median:,.0f} answers/s busy"
+    number = f"{mine.median:,.0f} answers/s while busy"
     if strategy.errors.highest > 0:
         rating = max(rating, _step(_failed_share(strategy), FAIR_FAILED, POOR_FAILED), key=_ORDER.index)
         number = f"{_failed(strategy)}, {number}"

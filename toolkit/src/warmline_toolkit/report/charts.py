@@ -128,7 +128,7 @@ def _told(panel: StepPanel, limit: float | None) -> str:
         return "No connection was opened."
     first = panel.lines[0]
     against = f", against a limit of {number(limit)}" if limit is not None else ""
-    refused = f"; {len(panel.refusals_s)} refusals are marked" if panel.refusals_s else ""
+    refused = f"; {panel.refusals} refusals are marked" if panel.refusals else ""
     return (
         f"In the first trial at most {number(max(y for _, y in first))} connections were open at once{against}, and "
         f"{number(first[-1][1])} at the end{refused}."

@@ -59,7 +59,9 @@ class StepPanel:
     samples: tuple[tuple[float, float], ...] = ()
     """The server's own samples of the first trial."""
     refusals_s: tuple[float, ...] = ()
-    """When the server refused a connection, in the first trial."""
+    """When the server refused a connection, in the first trial; thinned where there were many."""
+    refusals: int = 0
+    """How many it refused in the first trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +119,13 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Highlight:
-    """One number that the reader came for: *name* is whose, *formula* what it follows from."""
+    """One number that the reader came for: *name* is whose, *formula* what gives it, *trouble* what else went wrong."""
 
     name: str
     number: str
     what: str
     formula: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +134,8 @@ class Document:
 
     title: str
     subtitle: str
-    lead: str
+    lead: tuple[str, ...]
+    """The answer, a sentence each."""
     expectation: str = ""
     """What was expected before the run, to read the answer against."""
     provenance: tuple[tuple[str, str], ...]

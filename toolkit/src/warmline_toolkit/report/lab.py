@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from warmline_toolkit.measure.agree import disagreements
-from warmline_toolkit.measure.answer import answer, formula
+from warmline_toolkit.measure.answer import formula, sentences
 from warmline_toolkit.measure.quantiles import Spread, spread
 from warmline_toolkit.measure.verdict import Advice, Rating, rate
 from warmline_toolkit.report.document import Block, Cell, Document, Highlight, Notes, Section, Table, Tone
@@ -37,7 +37,7 @@ def lab_document(summary: RunSummary) -> Document:
         title=summary.title,
         subtitle=f"Scenario {summary.scenario} on {', '.join(dict.fromkeys(s.server for s in summary.strategies))}",
         expectation=summary.expectation,
-        lead=answer(summary),
+        lead=sentences(summary),
         provenance=tuple((_label(name), fact(value)) for name, value in provenance_rows(summary)),
         highlights=tuple(
             Highlight(
@@ -45,6 +45,7 @@ def lab_document(summary: RunSummary) -> Document:
                 number=number(one.connections_opened.median),
                 what="connections opened",
                 formula=formula(one) or spread_range(one.connections_opened),
+                trouble=f"{number(one.refused.median)} refused" if one.refused.highest else "",
             )
             for one in summary.strategies
         ),

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     from warmline_toolkit.measure.summary import RunSummary, StrategySummary
 
-MOST_POINTS = 600
+MOST_POINTS = 400
 """A line or a distribution with more points than this is thinned: the eye sees no difference, the file would."""
 
-MOST_LINES = 5
+MOST_MARKS = 80
+"""More refusals than this are not marked one by one."""
+
+MOST_LINES = 3
 """More trials than this are not drawn."""
 
 
@@ -46,7 +49,7 @@ def connections_figure(summary: RunSummary) -> StepFigure:
 
 def _panel(strategy: StrategySummary) -> StepPanel:
     first = strategy.trials[0]
-    lines = []
+    lines: list[tuple[tuple[float, float], ...]] = []
     for trial in strategy.trials[:MOST_LINES]:
         points = trial.open_over_time if trial.direct else trial.samples_over_time
         if points:
@@ -55,21 +58,22 @@ def _panel(strategy: StrategySummary) -> StepPanel:
         name=strategy.strategy,
         lines=tuple(lines),
         samples=tuple(_thin(first.samples_over_time)) if first.direct else (),
-        refusals_s=tuple(at_s for at_s, _ in _thin([(at_s, 0) for at_s in first.refusals_s])),
+        refusals_s=tuple(first.refusals_s[:: -(-len(first.refusals_s) // MOST_MARKS) or 1]),
+        refusals=len(first.refusals_s),
     )
 
 
 def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Keep at most some `MOST_POINTS`, and in every stretch that is merged its highest: a peak never goes."""
+    """Keep at most some `MOST_POINTS`: of every stretch that is merged its lowest and its highest, and the last."""
     if len(points) <= MOST_POINTS:
         return list(points)
-    stretch = -(-len(points) // MOST_POINTS)
-    kept = []
+    stretch = -(-2 * len(points) // MOST_POINTS)
+    kept: list[tuple[float, float]] = []
     for start in range(0, len(points), stretch):
         part = points[start : start + stretch]
-        kept.append(max(part, key=lambda point: point[1]))
-    kept[-1] = points[-1] if kept[-1][1] <= points[-1][1] else kept[-1]
-    return kept
+        ends = (min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1]))
+        kept += sorted(set(ends))
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
 def latency_figure(summary: RunSummary) -> DistributionFigure:

@@ -34,7 +34,7 @@ def _lines(document: Document) -> Iterator[str]:
     yield ""
     yield _text(document.subtitle) + "."
     yield ""
-    yield f"**{_text(document.lead)}**"
+    yield f"**{_text(document.lead[0])}** {' '.join(_text(sentence) for sentence in document.lead[1:])}"
     yield ""
     if document.expectation:
         yield f"Expected: {_text(document.expectation)}."

@@ -73,7 +73,8 @@ def _print(document: Document, console: Console) -> None:
     console.print(Text(document.subtitle))
     console.print(Text(_facts(document), style="dim"))
     console.print()
-    console.print(Text(document.lead))
+    for sentence in document.lead:
+        console.print(Text(sentence))
     for warning in document.warnings:
         console.print()
         console.print(Text(f"! {warning}", style="red"))
