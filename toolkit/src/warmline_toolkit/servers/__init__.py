@@ -1,1 +1,32 @@
-"""Private database servers: the only place that knows their binaries."""
+"""Private database servers: the only place that knows their binaries.
+
+```python
+from warmline_toolkit.servers import start
+
+with start("mariadb", max_connections=5) as server, server.observer() as observer:
+    ...  # connect to server.url
+    observer.counts()
+```
+"""
+
+from warmline_toolkit.servers.engine import AppSession
+from warmline_toolkit.servers.find import Program, all_installed, installed
+from warmline_toolkit.servers.observer import Counts, Observer
+from warmline_toolkit.servers.server import Server, State, start
+from warmline_toolkit.servers.users import AUTH_METHODS, ENGINES, AuthMethod, User
+
+__all__ = [
+    "AUTH_METHODS",
+    "ENGINES",
+    "AppSession",
+    "AuthMethod",
+    "Counts",
+    "Observer",
+    "Program",
+    "Server",
+    "State",
+    "User",
+    "all_installed",
+    "installed",
+    "start",
+]

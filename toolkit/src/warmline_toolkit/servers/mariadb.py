@@ -1,0 +1,214 @@
+"""MariaDB: bootstrap, command line, users, and what its counters truthfully say."""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+
+from warmline_toolkit.servers import processes
+from warmline_toolkit.servers.engine import HOST, Admin, Counters, Options, Place, Totals, text
+from warmline_toolkit.servers.errors import NoAuthPlugin, ServerDidNotStart
+from warmline_toolkit.servers.mysql_protocol import MySqlCounters, MySqlEngine, create_users, hold_one, quoted
+from warmline_toolkit.servers.users import ADMIN, DATABASE, HOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from warmline_toolkit.servers.accounts import Account
+    from warmline_toolkit.servers.find import Program
+
+LEAST_MAX_CONNECTIONS = 10
+ADMIN_CONNECTIONS = 100
+SYSTEM_SQL = ("mariadb_system_tables", "mariadb_performance_tables", "mariadb_system_tables_data", "mariadb_sys_schema")
+INIT_SETTINGS = ("innodb_page_size", "innodb_undo_tablespaces", "innodb_data_file_path", "lower_case_table_names")
+
+
+class MariaDb(MySqlEngine):
+    """MariaDB 10.4 or newer."""
+
+    graceful = signal.SIGTERM
+    port_taken = re.compile(r"Address already in use|Can't start server: Bind on", re.IGNORECASE)
+    owned = frozenset(
+        {
+            "port",
+            "extra_port",
+            "extra_max_connections",
+            "bind_address",
+            "socket",
+            "datadir",
+            "pid_file",
+            "max_connections",
+            "userstat",
+            "user",
+            "skip_networking",
+            "log_error",
+            "log_warnings",
+            "skip_grant_tables",
+        }
+    )
+
+    def template_key(self, program: Program, options: Options) -> str:
+        """Distinguish the few settings that are fixed for good when a data directory is made."""
+        del program
+        return "-".join(f"{name}={options.settings[name]}" for name in INIT_SETTINGS if name in options.settings)
+
+    def build_template(
+        self, program: Program, options: Options, directory: Path, account: Account, password: str
+    ) -> None:
+        """Bootstrap the system tables from the SQL files the server comes with."""
+        (directory / "data").mkdir()
+        share = _share(program)
+        sql = ["CREATE DATABASE mysql;\nUSE mysql;\n"]
+        for name in SYSTEM_SQL:
+            found = [
+                f for f in (share / f"{name}.sql", share / f"{name.replace('mariadb', 'mysql')}.sql") if f.exists()
+            ]
+            if found:
+                sql.append(found[0].read_text())
+        sql.append(
+            "\nFLUSH PRIVILEGES;\n"
+            "DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';\nDELETE FROM mysql.proxies_priv;\n"
+            "FLUSH PRIVILEGES;\n"
+            f"CREATE USER '{ADMIN}'@'%' IDENTIFIED BY '{password}';\n"
+            f"GRANT ALL ON *.* TO '{ADMIN}'@'%' WITH GRANT OPTION;\n"
+            f"CREATE USER '{HOLDER}'@'localhost' IDENTIFIED BY '{password}';\n"
+            f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4;\n"
+        )
+        init = [f"--{name}={options.settings[name]}" for name in INIT_SETTINGS if name in options.settings]
+        code, said = processes.run(
+            [
+                *(*program.command, "--no-defaults", "--bootstrap", f"--datadir={directory}/data", "--skip-networking"),
+                *("--innodb-log-file-size=10M", "--innodb-buffer-pool-size=32M", "--max-allowed-packet=64M"),
+                *("--loose-innodb-flush-log-at-trx-commit=0", *init),
+            ],
+            cwd=directory,
+            account=account,
+            stdin="".join(sql),
+        )
+        if code != 0:
+            raise ServerDidNotStart(
+                f"MariaDB could not make a data directory (exit code {code}):\n{said[-1500:]}",
+                next_step="The lines above are the server's own.",
+            )
+
+    def command(self, program: Program, place: Place, options: Options, account: Account) -> list[str]:
+        """Run without any settings file, on loopback, with the extra port for the lab."""
+        del account
+        settings = {
+            "innodb_buffer_pool_size": "32M",
+            "innodb_log_file_size": "10M",
+            "innodb_flush_log_at_trx_commit": 2,
+            **options.settings,
+        }
+        tls = {"ssl_ca": "ca.pem", "ssl_cert": "server-cert.pem", "ssl_key": "server-key.pem"} if options.tls else {}
+        return [
+            *(*program.command, "--no-defaults", f"--datadir={place.data}", f"--socket={place.socket}"),
+            *(f"--port={place.port}", f"--bind-address={HOST}", f"--pid-file={place.directory}/pid"),
+            *(f"--extra-port={place.admin_port}", f"--extra-max-connections={ADMIN_CONNECTIONS}"),
+            f"--max-connections={max(options.max_connections, LEAST_MAX_CONNECTIONS)}",
+            *("--userstat=ON", "--log-warnings=2", "--skip-name-resolve", f"--tmpdir={place.directory}"),
+            *(f"--{name.replace('_', '-')}={place.directory / file}" for name, file in tls.items()),
+            *(["--skip-ssl"] if not options.tls else []),
+            *(f"--{name.replace('_', '-')}={text(value)}" for name, value in settings.items()),
+        ]
+
+    def prepare(self, program: Program, place: Place, admin: Admin, options: Options) -> None:
+        """Create the users, loading the ed25519 plugin where one needs it."""
+        del place
+        if any(user.auth == "ed25519" for user in options.users):
+            try:
+                admin.query("INSTALL SONAME 'auth_ed25519'")
+            except pymysql.MySQLError as error:
+                raise NoAuthPlugin(
+                    f"this MariaDB ({program.path}) has no plugin auth_ed25519: {error.args[-1]}",
+                    next_step="On Debian it is in another package: sudo apt-get install mariadb-server.",
+                ) from error
+        create_users(
+            admin,
+            options,
+            {
+                user.name: f"IDENTIFIED VIA ed25519 USING PASSWORD({quoted(user.password)})"
+                if user.auth == "ed25519"
+                else f"IDENTIFIED VIA mysql_native_password USING PASSWORD({quoted(user.password)})"
+                for user in options.users
+            },
+        )
+
+    def hold(self, place: Place, options: Options) -> list[Any]:
+        """Take what lies between the limit that was asked for and MariaDB's own least, 10."""
+        return [hold_one(place) for _ in range(LEAST_MAX_CONNECTIONS - options.max_connections)]
+
+    def notes(self, program: Program, options: Options) -> list[str]:
+        """Say when the lab holds connections itself."""
+        notes = super().notes(program, options)
+        if (held := LEAST_MAX_CONNECTIONS - options.max_connections) > 0:
+            notes.append(
+                f"MariaDB takes no max_connections under {LEAST_MAX_CONNECTIONS}: the lab holds {held} idle ones, so "
+                f"that {options.max_connections} are left; error 1040 is the server's own"
+            )
+        return notes
+
+    def counters(self, place: Place, options: Options) -> Counters:
+        """Return the counters, on a session of their own."""
+        del options
+        return MariaDbCounters(self.admin(place), place)
+
+
+class MariaDbCounters(MySqlCounters):
+    """Sessions by user from USER_STATISTICS (userstat=ON); refusals from the global status.
+
+    Every refusal raises Aborted_connects. Of these, a connection dropped before it named a user is in
+    Aborted_connects_preauth, a wrong password (1045) or a forbidden database (1044) in Access_denied_errors; the error
+    log tells these two apart. The rest is error 1040, before the handshake (then also in
+    Connection_errors_max_connections) or after it. The lab's own sessions come through the extra port and never fail.
+    """
+
+    def __init__(self, admin: Admin, place: Place) -> None:
+        super().__init__(admin)
+        self.place = place
+
+    def totals(self) -> Totals:
+        """Return the counts since the server's start: two statements and a look at the log."""
+        status = self.status("Aborted_connects", "Aborted_connects_preauth", "Access_denied_errors")
+        preauth, denied = status["Aborted_connects_preauth"], status["Access_denied_errors"]
+        log = self.place.log.read_bytes()
+        this_run = log[log.rfind(b"ready for conn") :]
+        denied_database = len(re.findall(rb"Access denied for user [^\n]* to database ", this_run))
+        refused = {
+            "1040": status["Aborted_connects"] - preauth - denied,
+            "1044": denied_database,
+            "1045": denied - denied_database,
+        }
+        opened = self._sum("TOTAL_CONNECTIONS")
+        return Totals(opened=opened, refused={c: n for c, n in refused.items() if n}, aborted_handshakes=preauth)
+
+    def open_now(self) -> int:
+        """Return the users' CONCURRENT_CONNECTIONS."""
+        return self._sum("CONCURRENT_CONNECTIONS")
+
+    def _sum(self, column: str) -> int:
+        return int(
+            self.admin.query(
+                f"SELECT COALESCE(SUM({column}), 0) FROM information_schema.USER_STATISTICS "  # noqa: S608 - our own names
+                f"WHERE USER NOT IN ('{ADMIN}', '{HOLDER}')"
+            )[0][0]
+        )
+
+
+def _share(program: Program) -> Path:
+    """Return the folder of the SQL files: share/mysql or share/mariadb beside the program."""
+    for base in (program.path.resolve().parent.parent, program.path.resolve().parent.parent.parent):
+        for name in ("share/mysql", "share/mariadb", "share"):
+            for first in (SYSTEM_SQL[0], SYSTEM_SQL[0].replace("mariadb", "mysql")):
+                if (base / name / f"{first}.sql").exists():
+                    return base / name
+    raise ServerDidNotStart(
+        f"the system tables' SQL files of {program.path} were not found beside it",
+        next_step="Install the whole package: on Debian, mariadb-server-core.",
+    )
+
+
+ENGINE = MariaDb()
