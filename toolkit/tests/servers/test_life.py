@@ -45,24 +45,26 @@ def test_two_servers_of_an_engine_share_nothing(start_server, clients, engine):
 
 
 @pytest.mark.parametrize(
-    ("engine", "name", "value", "seen"),
+    "setting",
     [("mariadb", "wait_timeout", 5, "5"), ("postgres", "idle_session_timeout", "7s", "7s")],
 )
-def test_a_setting_given_at_the_start_is_in_force(start_server, clients, engine, name, value, seen):
+def test_a_setting_given_at_the_start_is_in_force(start_server, clients, setting):
+    engine, name, value, seen = setting
     server = start_server(engine, settings={name: value})
     show = f"SHOW {name}" if engine == "postgres" else f"SELECT @@{name}"
     assert str(clients.query(clients.connect(server), show)[0][0]) == seen
 
 
 @pytest.mark.parametrize(
-    ("engine", "name", "value", "seen"),
+    "setting",
     [
         ("mariadb", "wait_timeout", 9, "9"),
         ("mariadb", "sql_mode", "ANSI_QUOTES", "ANSI_QUOTES"),
         ("postgres", "idle_session_timeout", "9s", "9s"),
     ],
 )
-def test_a_setting_changed_at_run_time_is_in_force_for_new_sessions(start_server, clients, engine, name, value, seen):
+def test_a_setting_changed_at_run_time_is_in_force_for_new_sessions(start_server, clients, setting):
+    engine, name, value, seen = setting
     server = start_server(engine)
     server.set(name, value)
     show = f"SHOW {name}" if engine == "postgres" else f"SELECT @@{name}"
@@ -78,7 +80,7 @@ def test_a_setting_that_cannot_change_at_run_time_says_so(start_server, engine, 
 @each_engine
 def test_an_unknown_setting_is_named_in_the_error_and_nothing_is_left(engine, start_server):
     before = guardian.still_here()
-    with pytest.raises(errors.ServerDidNotStart, match="no_such_setting"):
+    with pytest.raises(errors.ServerDidNotStart, match=r"no.such.setting"):
         start_server(engine, settings={"no-such-setting": 1})
     assert guardian.still_here() == before
 

@@ -327,10 +327,9 @@ class Server:
                 said = place.log.read_bytes()[said_before:].decode(errors="replace")
                 if self._engine.port_taken.search(said):
                     return False
-                how = "was not ready" if code is None else f"ended with exit code {code}"
+                how = f"was not ready in {START_LIMIT_S:.0f} s" if code is None else f"ended with exit code {code}"
                 raise ServerDidNotStart(
-                    f"{self.engine} {self._program.version} ({self._program.path}) {how}"
-                    f" within {START_LIMIT_S:.0f} s:\n" + "\n".join(f"    {line}" for line in said.splitlines()[-12:]),
+                    f"{self.engine} {self._program.version} ({self._program.path}) {how}:\n{_telling_lines(said)}",
                     next_step="The lines above are the server's own; a wrong setting is named there.",
                 )
             try:
@@ -403,6 +402,12 @@ def _template(engine: Engine, program: Program, options: Options, account: Accou
         (directory / "admin_password").write_text(password)
 
     return cache.get(f"data/{name}", build)
+
+
+def _telling_lines(said: str) -> str:
+    """Return the last lines of a log that are more than notes."""
+    lines = [line for line in said.splitlines() if "[Note]" not in line and "[System]" not in line]
+    return "\n".join(f"    {line}" for line in lines[-8:])
 
 
 def _free(port: int) -> bool:
