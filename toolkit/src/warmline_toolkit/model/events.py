@@ -121,13 +121,17 @@ class Dropped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Throttled(Event):
-    """The platform answered 429: *concurrency* environments were busy and the cap is *cap*."""
+    """The platform answered 429: *concurrency* invocations were running, and *cap* may.
+
+    With *reason* "scale-out" there was room under the cap, but environments may not be added that fast.
+    """
 
     kind: ClassVar[str] = "throttled"
 
     invocation: str
     concurrency: int
     cap: int
+    reason: Literal["concurrency", "scale-out"] = "concurrency"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +230,9 @@ class ConnectionClosed(Event):
     by: Literal["function", "server", "platform"]
     round_trips: int
     refused_code: str | None = None
-    """The server's error code where its first answer was an error: "1040", "53300", "1045", "28P01"."""
+    """The server's error code where it refused the login with one: "1040", "53300", "1045", "28P01"."""
+    session: bool | None = None
+    """Whether the server gave it a session; None where TLS hides the login, or it was a cancel request."""
 
 
 @dataclass(frozen=True, kw_only=True)
