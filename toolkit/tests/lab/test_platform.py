@@ -91,7 +91,7 @@ async def test_without_freeze_an_idle_environment_keeps_running(platform_of, eve
     async with platform_of(ECHO, freeze=False) as platform:
         pid = (await platform.invoke()).json()["pid"]
         assert platform.environments[0].state is State.IDLE
-        assert process_state(pid) == "S"
+        await until(lambda: process_state(pid) == "S")
     assert not events.of(Frozen)
 
 
@@ -212,7 +212,7 @@ async def test_an_idle_environment_is_reaped_after_its_idle_time(platform_of, ev
         assert platform.environments == []
         assert not is_running(pid)
     (reaped,) = events.of(Reaped)
-    assert reaped.idle_s >= 0.2
+    assert reaped.idle_s >= 0.19  # the loop's timers are good to a millisecond or two
 
 
 async def test_prewarmed_environments_wait_and_their_first_invocation_is_not_cold(platform_of, events):

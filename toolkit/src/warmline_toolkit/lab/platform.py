@@ -14,10 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from warmline_toolkit.errors import UsageError
@@ -29,9 +26,11 @@ from warmline_toolkit.lab.relay import Address, Relay
 from warmline_toolkit.lab.runtimes import command_of, variables_of
 from warmline_toolkit.lab.settings import database_environment
 from warmline_toolkit.model.events import Arrived, Throttled
+from warmline_toolkit.servers.guardian import remove_directory, temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
@@ -86,7 +85,7 @@ class Platform:
         self._inits = asyncio.Semaphore(self.settings.init_parallelism)
         self._delays = DelayLine()
         _raise_descriptor_limit()
-        self._scratch = Path(tempfile.mkdtemp(prefix="warmline-lab-", dir=self.settings.scratch))
+        self._scratch = temporary_directory("warmline-lab-", parent=self.settings.scratch)
         self._entered = True
         return self
 
@@ -113,7 +112,7 @@ class Platform:
             self._idle.clear()
             self._delays.close()
             if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
+                remove_directory(self._scratch)
 
     # invoking
 

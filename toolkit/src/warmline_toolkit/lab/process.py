@@ -15,6 +15,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from warmline_toolkit.servers.guardian import guard_process_group, release_process_group
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -112,6 +114,7 @@ class ProcessGroup:
         if self.exited is not None:
             return
         self.exited = exit_status
+        release_process_group(self.pid)
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
@@ -226,6 +229,7 @@ def start_process(
         raise
     finally:
         os.close(write_fd)
+    guard_process_group(popen.pid)
     popen.returncode = 0  # this class waits for the process; Popen must not
     _limit_descriptors(popen.pid)
     return ProcessGroup(popen.pid, read_fd, on_exit)
