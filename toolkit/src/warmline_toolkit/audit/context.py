@@ -68,7 +68,9 @@ class Project:
         owner = self.resolver.owner_of(site)
         facts = self.code[site.path]
         name = self.spelled(site)
-        same = [number for number in facts.functions[owner].calls if facts.calls[number].name == facts.calls[site.call].name]
+        same = [
+            number for number in facts.functions[owner].calls if facts.calls[number].name == facts.calls[site.call].name
+        ]
         order = sorted(same).index(site.call)
         return f"{facts.functions[owner].name}:{name}:{order}"
 
@@ -175,7 +177,11 @@ class Project:
         """Return whether a SQLAlchemy engine is told to keep no connection (NullPool) or exactly one (StaticPool)."""
         call = self.call(thing.site)
         value = call.keyword("poolclass", "pool")
-        return isinstance(value, Name) and value.path.rpartition(".")[2] in {"NullPool", "StaticPool", "AsyncAdaptedNullPool"}
+        return isinstance(value, Name) and value.path.rpartition(".")[2] in {
+            "NullPool",
+            "StaticPool",
+            "AsyncAdaptedNullPool",
+        }
 
     def is_local_file(self, thing: OpenedThing) -> bool:
         """Return whether an engine's URL or dialect names SQLite: no server, no connection to count."""
@@ -184,7 +190,11 @@ class Project:
         values = [*call.arguments[:1], call.keyword("url", "dialect", "type", "client", "provider")]
         for value in values:
             found = self.resolver.literal(thing.site.path, scope, value) if value is not None else None
-            if isinstance(found, Literal) and isinstance(found.value, str) and found.value.startswith(("sqlite", "better-sqlite")):
+            if (
+                isinstance(found, Literal)
+                and isinstance(found.value, str)
+                and found.value.startswith(("sqlite", "better-sqlite"))
+            ):
                 return True
         return False
 

@@ -1,4 +1,4 @@
-"""The audit's run: look at files in parallel, join what they say, ask the rules, tell findings as soon as they are certain."""
+"""The audit's run: look at files in parallel, join what they say, ask the rules, tell findings as soon as possible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmline_toolkit.audit.context import Project
@@ -21,11 +20,13 @@ from warmline_toolkit.audit.suppress import is_ignored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from warmline_toolkit.audit.files import Looked
     from warmline_toolkit.audit.finding import Finding, Rule
 
 _CHUNK = 150
+_HANDLER_STEMS = frozenset({"handler", "lambda_function", "app", "main", "index", "lambda", "lambda_handler"})
 _SMALL = 400
 """Trees with fewer files than this are read in this process: starting workers would cost more than it saves."""
 
@@ -170,7 +171,9 @@ class _Reading:
             for path in paths:
                 self._take(look(str(self.base), path, parse=parse))
             return
-        chunks = [(str(self.base), tuple(paths[start : start + _CHUNK]), parse) for start in range(0, len(paths), _CHUNK)]
+        chunks = [
+            (str(self.base), tuple(paths[start : start + _CHUNK]), parse) for start in range(0, len(paths), _CHUNK)
+        ]
         with ProcessPoolExecutor(self.workers, mp_context=_context()) as pool:
             for results in pool.map(_look_at_chunk, chunks):
                 for result in results:
@@ -205,7 +208,7 @@ def _tell_early(reading: _Reading, rules: tuple[Rule, ...], teller: _Teller) -> 
     for path in _likely_handlers(reading):
         if time.monotonic() > deadline:
             return
-        pending, closure = [path], {}
+        pending, closure = [path], dict[str, CodeFacts]()
         while pending and len(closure) < 40:  # noqa: PLR2004 - a larger closure would not be early
             current = pending.pop()
             facts = reading.parse_now(current) if current not in closure else None
@@ -238,14 +241,15 @@ def _likely_handlers(reading: _Reading) -> Iterator[str]:
                 for path, _ in handler_files(template, resource, reading.modules.paths)[:1]:
                     yield path
     for path in reading.paths:
-        if _stem(path) in {"handler", "lambda_function", "app", "main", "index", "lambda", "lambda_handler"} and not is_template(path):
+        if _stem(path) in _HANDLER_STEMS and not is_template(path):
             yield path
 
 
 def _ask(project: Project, rules: tuple[Rule, ...], *, workers: int) -> Iterator[Finding]:
-    """Ask every rule about every handler, then about the whole, spread over processes where they can share the project."""
+    """Ask every rule about every handler, then about the whole; over several processes where they can share it."""
     handlers = project.handlers
-    if workers > 1 and len(handlers) > 4 * workers and "fork" in multiprocessing.get_all_start_methods() and sys.platform == "linux":
+    forks = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
+    if workers > 1 and forks and len(handlers) > 4 * workers:
         _shared[:] = [project, rules]
         share = max(1, len(handlers) // (workers * 4))
         ranges = [(start, min(start + share, len(handlers))) for start in range(0, len(handlers), share)]
@@ -278,7 +282,9 @@ def _about_handlers(project: Project, rules: tuple[Rule, ...], start: int, end: 
 def _worker_count(asked: int | None, files: int) -> int:
     if files < _SMALL:
         return 1
-    return asked if asked is not None else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if asked is not None:
+        return asked
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -13,13 +13,12 @@ from warmline_toolkit.audit.knowledge import SCAN_PATTERN
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SKIPPED_FOLDERS = frozenset(
-    {
-        ".git", ".hg", ".svn", ".venv", "venv", "env", ".env", ".tox", ".nox", "node_modules", "bower_components", "__pycache__",
-        ".mypy_cache", ".ruff_cache", ".pytest_cache", "site-packages", "dist-packages", ".aws-sam", ".serverless", ".terraform",
-        "cdk.out", "dist", ".next", ".cache", ".idea", ".vscode", "coverage", ".esbuild", ".build",
-    }
-)  # fmt: skip
+_TOOL_FOLDERS = (
+    ".git .hg .svn .tox .nox .mypy_cache .ruff_cache .pytest_cache .cache .idea .vscode __pycache__ coverage"
+)
+_BUILT_FOLDERS = "node_modules bower_components dist .next .esbuild .build .aws-sam .serverless .terraform cdk.out"
+_PYTHON_FOLDERS = ".venv venv env .env site-packages dist-packages"
+SKIPPED_FOLDERS = frozenset(f"{_TOOL_FOLDERS} {_BUILT_FOLDERS} {_PYTHON_FOLDERS}".split())
 PYTHON_SUFFIXES = (".py",)
 SCRIPT_SUFFIXES = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx")
 CODE_SUFFIXES = PYTHON_SUFFIXES + SCRIPT_SUFFIXES
@@ -33,8 +32,12 @@ _PYTHON_IMPORT = re.compile(
 _SCRIPT_IMPORT = re.compile(rb"""(?:\bfrom|\brequire\(|\bimport\(|\bimport)\s*['"]([^'"\n]+)['"]""")
 _CLOUDFORMATION = re.compile(rb"AWS::(?:Lambda|Serverless|RDS)::")
 _SERVERLESS = re.compile(rb"^(?:functions|provider)\s*:", re.MULTILINE)
-_TERRAFORM = re.compile(rb"aws_(?:lambda|db|rds|sqs|api_gateway|apigatewayv2|secretsmanager|ssm)_|\bmodule\b|\bvariable\b|\blocals\b")
-_SKIPPED_JSON = re.compile(r"(^|/)(package(-lock)?|tsconfig[^/]*|composer|\.eslintrc|\.prettierrc|launch|settings)\.json$")
+_TERRAFORM = re.compile(
+    rb"aws_(?:lambda|db|rds|sqs|api_gateway|apigatewayv2|secretsmanager|ssm)_|\bmodule\b|\bvariable\b|\blocals\b"
+)
+_SKIPPED_JSON = re.compile(
+    r"(^|/)(package(-lock)?|tsconfig[^/]*|composer|\.eslintrc|\.prettierrc|launch|settings)\.json$"
+)
 
 
 def walk(root: Path) -> list[str]:
@@ -72,7 +75,7 @@ Looked = CodeFacts | Scan | TemplateFacts | Unreadable | None
 
 
 def look(root: str, path: str, *, parse: bool = False) -> Looked:
-    """Read one file: its facts if it matters (or if *parse* says so), else what it imports, or None when it is none of ours."""
+    """Read one file: its facts if it matters (or *parse* says so), else its imports; None when it is none of ours."""
     try:
         full = Path(root, path)
         with full.open("rb") as file:

@@ -29,12 +29,16 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Replace *before* by *after* in line *line* of *path*; it applies only while the line still holds *before*."""
+    """A safe change: in lines *first* to *last* of *path*, the one match of *pattern* becomes *replacement*.
+
+    It is not applied when the lines hold no match or more than one.
+    """
 
     path: str
-    line: int
-    before: str
-    after: str
+    first: int
+    last: int
+    pattern: str
+    replacement: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,6 @@ class Example:
 
     title: str
     files: Mapping[str, str]
-
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a handler is: what a template names, what a framework's decorator marks, and, failing that, what looks like one."""
+"""What a handler is: what a template names, what a decorator marks, and, failing that, what looks like one."""
 
 from __future__ import annotations
 
@@ -24,18 +24,35 @@ _ADAPTERS = re.compile(
     r"^(mangum\.Mangum|apig_wsgi\.make_lambda_handler|serverless_wsgi\.|awsgi\.|aws_wsgi\.|serverless-http|"
     r"aws-serverless-express\.|@vendia/serverless-express|@codegenie/serverless-express|@fastify/aws-lambda|aws_lambda_wsgi\.)"
 )
-_TEST_PATH = re.compile(r"(^|/)(tests?|__tests__|spec|specs|e2e|fixtures|node_modules)/|(^|/)(test_[^/]*|conftest|[^/]*_test)\.py$|\.(test|spec)\.[cm]?[jt]sx?$")
-_LAMBDA_DECORATORS = frozenset(
-    {"lambda_handler_decorator", "inject_lambda_context", "capture_lambda_handler", "log_metrics", "event_source",
-     "event_parser", "validator", "idempotent", "lambda_handler", "serverless_function", "datadog_lambda_wrapper"}
+_TEST_PATH = re.compile(
+    r"(^|/)(tests?|__tests__|spec|specs|e2e|fixtures|node_modules)/|(^|/)(test_[^/]*|conftest|[^/]*_test)\.py$|\.(test|spec)\.[cm]?[jt]sx?$"
 )
-_ROUTE_METHODS = frozenset({"get", "post", "put", "delete", "patch", "route", "options", "head", "api_route", "all", "use"})
-_CHALICE_METHODS = frozenset({"lambda_function", "on_sqs_message", "on_sns_message", "on_s3_event", "schedule", "route"})
+_LAMBDA_DECORATORS = frozenset(
+    {
+        "lambda_handler_decorator",
+        "inject_lambda_context",
+        "capture_lambda_handler",
+        "log_metrics",
+        "event_source",
+        "event_parser",
+        "validator",
+        "idempotent",
+        "lambda_handler",
+        "serverless_function",
+        "datadog_lambda_wrapper",
+    }
+)
+_ROUTE_METHODS = frozenset(
+    {"get", "post", "put", "delete", "patch", "route", "options", "head", "api_route", "all", "use"}
+)
+_CHALICE_METHODS = frozenset(
+    {"lambda_function", "on_sqs_message", "on_sns_message", "on_s3_event", "schedule", "route"}
+)
 _FUNCTION_TYPE = "AWS::Lambda::Function"
 
 
 def find_handlers(resolver: Resolver, templates: Iterable[TemplateFacts]) -> list[Handler]:
-    """Return every handler that can be found in the parsed code, templates' first; each function at most once a resource."""
+    """Return every handler in the parsed code, templates' first; each function at most once a resource."""
     found: dict[tuple[str, int, str], Handler] = {}
     named: set[tuple[str, int]] = set()
     for template in templates:
@@ -72,21 +89,21 @@ def handler_files(template: TemplateFacts, resource: Resource, paths: frozenset[
     if isinstance(code_uri, Literal) and isinstance(code_uri.value, str):
         folders.append(posixpath.normpath(posixpath.join(template.base, code_uri.value)))
     folders.append(template.base)
-    candidates = []
+    candidates: list[tuple[str, str]] = []
     for folder in folders:
         for one in {stem, module}:
             base = posixpath.normpath(posixpath.join(folder, one)).removeprefix("./")
-            candidates.extend((base + suffix, symbol) for suffix in (".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx"))
+            candidates.extend(
+                (base + suffix, symbol) for suffix in (".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx")
+            )
     hits = [(path, symbol) for path, symbol in candidates if path in paths]
     if hits:
         return hits[:1]
     # The build copied the file elsewhere: accept the only file of that name below the template
     prefix = f"{template.base}/" if template.base else ""
-    name = stem.rpartition("/")[2]
     same = [
-        path for path in paths
-        if path.startswith(prefix) and posixpath.splitext(posixpath.basename(path))[0] == name and f"/{path}".rpartition(".")[0].endswith(f"/{stem}")
-    ]  # fmt: skip
+        path for path in paths if path.startswith(prefix) and f"/{posixpath.splitext(path)[0]}".endswith(f"/{stem}")
+    ]
     return [(same[0], symbol)] if len(same) == 1 else []
 
 
@@ -145,18 +162,23 @@ def _by_convention(resolver: Resolver, facts: CodeFacts) -> Iterator[tuple[int, 
                     origin = _script_shape(facts.functions[thing.index], exported)
                     if origin:
                         yield thing.index, exported, origin
-                elif isinstance(thing, ExternalResult) and exported != "default" and thing.site.path == facts.path:
-                    if resolver.call(thing.site).name.endswith(("middy", ".use")) or "middy" in thing.name:
-                        for inner in _wrapped(resolver, thing.site):
-                            if inner.path == facts.path:
-                                yield inner.index, exported, "wrapped by middy"
+                elif isinstance(thing, ExternalResult) and exported != "default" and _is_middy(resolver, thing):
+                    for inner in _wrapped(resolver, thing.site):
+                        if inner.path == facts.path:
+                            yield inner.index, exported, "wrapped by middy"
     yield from _routes(resolver, facts)
+
+
+def _is_middy(resolver: Resolver, thing: ExternalResult) -> bool:
+    return "middy" in thing.name or resolver.call(thing.site).name.endswith((".use", ".handler"))
 
 
 def _python_shape(function: Function) -> str | None:
     if any(name.rpartition(".")[2] in _LAMBDA_DECORATORS for name in function.decorators):
         return f"decorator @{function.decorators[0]}"
-    if any(name.rpartition(".")[2] in _CHALICE_METHODS and name.partition(".")[0] == "app" for name in function.decorators):
+    if any(
+        name.rpartition(".")[2] in _CHALICE_METHODS and name.partition(".")[0] == "app" for name in function.decorators
+    ):
         return f"decorator @{function.decorators[0]}"
     parameters = function.parameters
     if len(parameters) >= 2 and _EVENT.fullmatch(parameters[0]) and _CONTEXT.fullmatch(parameters[1]):  # noqa: PLR2004
@@ -195,7 +217,13 @@ def _routes(resolver: Resolver, facts: CodeFacts) -> Iterator[tuple[int, str, st
         owner, _, method = call.name.rpartition(".")
         if method in _ROUTE_METHODS and owner and resolver.owner_of(Site(facts.path, number)) == 0:
             for thing in resolver.path(facts.path, 0, owner):
-                if isinstance(thing, ExternalResult) and thing.name.split(".")[0] in {"express", "fastify", "koa-router", "@koa/router", "hono"}:
+                if isinstance(thing, ExternalResult) and thing.name.split(".")[0] in {
+                    "express",
+                    "fastify",
+                    "koa-router",
+                    "@koa/router",
+                    "hono",
+                }:
                     for index in call.callbacks:
                         yield index, f"{method} route", f"route {owner}.{method}"
 
@@ -205,7 +233,12 @@ def _wrapped_application(resolver: Resolver) -> bool:
         resolver.wrapped_application = any(
             isinstance(thing, ExternalThing) and _ADAPTERS.match(thing.name)
             for path, facts in resolver.code.items()
-            if any(_ADAPTERS.match(f"{item.module}.{item.member}") or _ADAPTERS.match(item.module + ".") or _ADAPTERS.match(item.module) for item in facts.imports)
+            if any(
+                _ADAPTERS.match(f"{item.module}.{item.member}")
+                or _ADAPTERS.match(item.module + ".")
+                or _ADAPTERS.match(item.module)
+                for item in facts.imports
+            )
             for number in range(len(facts.calls))
             for thing in resolver.callee(Site(path, number))
         )

@@ -140,15 +140,23 @@ _OPENERS = (
         for name in ("mysql.connector.pooling.MySQLConnectionPool", "mysql.connector.MySQLConnectionPool")
     ),
     _python("mariadb.connect", "mariadb", Family.MYSQL, connect_timeout=_LIBPQ_TIMEOUT),
-    _python("mariadb.ConnectionPool", "mariadb", Family.MYSQL, kind=Kind.POOL, sizes=((("pool_size",), 5),), heals=True),
+    _python(
+        "mariadb.ConnectionPool", "mariadb", Family.MYSQL, kind=Kind.POOL, sizes=((("pool_size",), 5),), heals=True
+    ),
     *(
         _python(f"{module}.connect", module, Family.MYSQL, connect_timeout=_LIBPQ_TIMEOUT)
         for module in ("aiomysql", "asyncmy")
     ),
     *(
         _python(
-            f"{module}.create_pool", module, Family.MYSQL, kind=Kind.POOL, sizes=((("maxsize",), 10),),
-            smallest=(("minsize",), 1), connect_timeout=_LIBPQ_TIMEOUT, checks=("pool_recycle",),
+            f"{module}.create_pool",
+            module,
+            Family.MYSQL,
+            kind=Kind.POOL,
+            sizes=((("maxsize",), 10),),
+            smallest=(("minsize",), 1),
+            connect_timeout=_LIBPQ_TIMEOUT,
+            checks=("pool_recycle",),
         )
         for module in ("aiomysql", "asyncmy")
     ),
@@ -158,8 +166,13 @@ _OPENERS = (
     ),
     *(
         _python(
-            name, "psycopg_pool", Family.POSTGRES, kind=Kind.POOL, sizes=((("max_size", "min_size"), 4),),
-            smallest=(("min_size",), 4), checks=("check",),
+            name,
+            "psycopg_pool",
+            Family.POSTGRES,
+            kind=Kind.POOL,
+            sizes=((("max_size", "min_size"), 4),),
+            smallest=(("min_size",), 4),
+            checks=("check",),
         )
         for name in (
             "psycopg_pool.ConnectionPool",
@@ -171,16 +184,29 @@ _OPENERS = (
     _python("psycopg2.connect", "psycopg2", Family.POSTGRES, connect_timeout=_LIBPQ_TIMEOUT),
     *(
         _python(
-            f"psycopg2.pool.{name}", "psycopg2", Family.POSTGRES, kind=Kind.POOL, sizes=((("maxconn",), None),),
-            smallest=(("minconn",), 1), positional_sizes=(1,), connect_timeout=_LIBPQ_TIMEOUT,
+            f"psycopg2.pool.{name}",
+            "psycopg2",
+            Family.POSTGRES,
+            kind=Kind.POOL,
+            sizes=((("maxconn",), None),),
+            smallest=(("minconn",), 1),
+            positional_sizes=(1,),
+            connect_timeout=_LIBPQ_TIMEOUT,
         )
         for name in ("SimpleConnectionPool", "ThreadedConnectionPool", "PersistentConnectionPool")
     ),
     _python("asyncpg.connect", "asyncpg", Family.POSTGRES, connect_timeout=_ASYNCPG_TIMEOUT),
     *(
         _python(
-            name, "asyncpg", Family.POSTGRES, kind=Kind.POOL, sizes=((("max_size",), 10),), smallest=(("min_size",), 10),
-            idle=Timer(("max_inactive_connection_lifetime",), 1000, 300_000), connect_timeout=_ASYNCPG_TIMEOUT, heals=True,
+            name,
+            "asyncpg",
+            Family.POSTGRES,
+            kind=Kind.POOL,
+            sizes=((("max_size",), 10),),
+            smallest=(("min_size",), 10),
+            idle=Timer(("max_inactive_connection_lifetime",), 1000, 300_000),
+            connect_timeout=_ASYNCPG_TIMEOUT,
+            heals=True,
         )
         for name in ("asyncpg.create_pool", "asyncpg.pool.create_pool")
     ),
@@ -215,12 +241,15 @@ _OPENERS = (
         for name in ("boto3.client", "boto3.resource", "boto3.session.Session", "boto3.Session")
     ),
     *(
-        _node(f"{module}.createConnection", "mysql2" if "2" in module else "mysql", Family.MYSQL, connect_timeout=_MYSQL2_TIMEOUT)
+        _node(
+            f"{module}.createConnection",
+            "mysql2" if "2" in module else "mysql",
+            Family.MYSQL,
+            connect_timeout=_MYSQL2_TIMEOUT,
+        )
         for module in ("mysql", "mysql2", "mysql2/promise", "promise-mysql")
     ),
-    _node(
-        "mysql.createPool", "mysql", Family.MYSQL, **_MYSQL2_POOL
-    ),
+    _node("mysql.createPool", "mysql", Family.MYSQL, **_MYSQL2_POOL),
     _node("promise-mysql.createPool", "mysql", Family.MYSQL, **_MYSQL2_POOL),
     *(
         _node(f"{module}.createPool", "mysql2", Family.MYSQL, idle=Timer(("idleTimeout",), 1, None), **_MYSQL2_POOL)
@@ -232,14 +261,28 @@ _OPENERS = (
     ),
     *(
         _node(
-            name, "pg", Family.POSTGRES, kind=Kind.POOL, eager=False, sizes=((("max",), 10),),
-            idle=Timer(("idleTimeoutMillis",), 1, 10_000), connect_timeout=_PG_TIMEOUT, heals=True,
+            name,
+            "pg",
+            Family.POSTGRES,
+            kind=Kind.POOL,
+            eager=False,
+            sizes=((("max",), 10),),
+            idle=Timer(("idleTimeoutMillis",), 1, 10_000),
+            connect_timeout=_PG_TIMEOUT,
+            heals=True,
         )
         for name in ("pg.Pool", "pg-pool", "pg.native.Pool")
     ),
     _node(
-        "postgres", "postgres", Family.POSTGRES, kind=Kind.POOL, eager=False, sizes=((("max",), 10),),
-        idle=Timer(("idle_timeout",), 1000, None), connect_timeout=ConnectTimeout(("connect_timeout",), 1, 30), heals=True,
+        "postgres",
+        "postgres",
+        Family.POSTGRES,
+        kind=Kind.POOL,
+        eager=False,
+        sizes=((("max",), 10),),
+        idle=Timer(("idle_timeout",), 1000, None),
+        connect_timeout=ConnectTimeout(("connect_timeout",), 1, 30),
+        heals=True,
     ),
     *(
         _node(f"typeorm.{name}", "typeorm", Family.ANY, **_TYPEORM)
@@ -247,15 +290,28 @@ _OPENERS = (
     ),
     *(
         _node(
-            name, "sequelize", Family.ANY, kind=Kind.POOL, eager=False, sizes=((("pool.max",), 5),),
-            idle=Timer(("pool.idle",), 1, 10_000), heals=True,
+            name,
+            "sequelize",
+            Family.ANY,
+            kind=Kind.POOL,
+            eager=False,
+            sizes=((("pool.max",), 5),),
+            idle=Timer(("pool.idle",), 1, 10_000),
+            heals=True,
         )
         for name in ("sequelize", "sequelize.Sequelize", "sequelize-typescript.Sequelize", "@sequelize/core.Sequelize")
     ),
     *(
         _node(
-            name, "knex", Family.ANY, kind=Kind.POOL, eager=False, sizes=((("pool.max",), 10),),
-            smallest=(("pool.min",), 2), idle=Timer(("pool.idleTimeoutMillis",), 1, 30_000), heals=True,
+            name,
+            "knex",
+            Family.ANY,
+            kind=Kind.POOL,
+            eager=False,
+            sizes=((("pool.max",), 10),),
+            smallest=(("pool.min",), 2),
+            idle=Timer(("pool.idleTimeoutMillis",), 1, 30_000),
+            heals=True,
         )
         for name in ("knex", "knex.knex", "knex.Knex")
     ),
@@ -269,7 +325,9 @@ _OPENERS = (
 
 OPENERS: dict[str, Opener] = {opener.name: opener for opener in _OPENERS}
 
-_AWS_SDK = re.compile(r"@aws-sdk/client-[a-z0-9-]+\.[A-Za-z0-9]*Client$|aws-sdk(?:/clients/[a-z0-9]+)?\.[A-Za-z0-9]+(?:\.DocumentClient)?$")
+_AWS_SDK = re.compile(
+    r"@aws-sdk/client-[a-z0-9-]+\.[A-Za-z0-9]*Client$|aws-sdk(?:/clients/[a-z0-9]+)?\.[A-Za-z0-9]+(?:\.DocumentClient)?$"
+)
 
 
 def opener_of(name: str, *, is_new: bool) -> Opener | None:
@@ -286,35 +344,106 @@ def opener_of(name: str, *, is_new: bool) -> Opener | None:
     return None
 
 
-ACQUIRES = frozenset({"acquire", "getConnection", "get_connection", "getconn", "connection", "connect", "createQueryRunner", "reserve"})
+ACQUIRES = frozenset(
+    {"acquire", "getConnection", "get_connection", "getconn", "connection", "connect", "createQueryRunner", "reserve"}
+)
 """Methods of a pool that lend one connection."""
 
 SAME_THING = frozenset({"promise", "initialize", "$extends", "then", "__enter__", "__aenter__"})
 """Methods whose result is the thing itself."""
 
-CLOSES = frozenset({"close", "end", "destroy", "dispose", "closeall", "terminate", "disconnect", "$disconnect", "wait_closed", "drop", "quit", "close_all", "shutdown"})
+CLOSES = frozenset(
+    {
+        "close",
+        "end",
+        "destroy",
+        "dispose",
+        "closeall",
+        "terminate",
+        "disconnect",
+        "$disconnect",
+        "wait_closed",
+        "drop",
+        "quit",
+        "close_all",
+        "shutdown",
+    }
+)
 """Methods that close a connection or a whole pool."""
 
-PINGS = frozenset({"ping", "is_connected", "reconnect", "isConnected", "connect", "is_usable", "authenticate", "check", "close_if_unusable_or_obsolete"})
+PINGS = frozenset(
+    {
+        "ping",
+        "is_connected",
+        "reconnect",
+        "isConnected",
+        "connect",
+        "is_usable",
+        "authenticate",
+        "check",
+        "close_if_unusable_or_obsolete",
+    }
+)
 """Methods that find out, or make sure, that a connection is alive."""
 
 STATE = frozenset({"open", "closed", "closed_at", "isInitialized", "is_closed", "_closed", "state", "threadId"})
 
 QUERIES = frozenset(
-    {"execute", "executemany", "query", "fetch", "fetchrow", "fetchval", "fetchall", "run", "callproc", "cursor", "raw",
-     "$queryRaw", "$executeRaw", "$queryRawUnsafe", "exec_driver_sql", "scalar", "scalars", "execute_async", "executescript"}
+    {
+        "execute",
+        "executemany",
+        "query",
+        "fetch",
+        "fetchrow",
+        "fetchval",
+        "fetchall",
+        "run",
+        "callproc",
+        "cursor",
+        "raw",
+        "$queryRaw",
+        "$executeRaw",
+        "$queryRawUnsafe",
+        "exec_driver_sql",
+        "scalar",
+        "scalars",
+        "execute_async",
+        "executescript",
+    }
 )
 """Methods that send a statement (or make the cursor that will)."""
 
 SAFE_PASSING = frozenset(
-    {"contextlib.closing", "contextlib.aclosing", "asyncio.run", "asyncio.wait_for", "Promise.resolve", "enter_context",
-     "enter_async_context", "run_until_complete", "wait_for", "nullcontext", "util.promisify", "Object.freeze"}
+    {
+        "contextlib.closing",
+        "contextlib.aclosing",
+        "asyncio.run",
+        "asyncio.wait_for",
+        "Promise.resolve",
+        "enter_context",
+        "enter_async_context",
+        "run_until_complete",
+        "wait_for",
+        "nullcontext",
+        "util.promisify",
+        "Object.freeze",
+    }
 )
 """Calls that return what they are given."""
 
 CACHING_DECORATORS = frozenset(
-    {"functools.lru_cache", "functools.cache", "lru_cache", "cache", "cached_property", "functools.cached_property",
-     "cachetools.cached", "cached", "singleton", "memoize"}
+    {
+        "functools.lru_cache",
+        "functools.cache",
+        "lru_cache",
+        "cache",
+        "cached_property",
+        "functools.cached_property",
+        "cachetools.cached",
+        "cached",
+        "singleton",
+        "memoize",
+    }
 )
 """Decorators after which the body runs once a process (for its arguments)."""
 

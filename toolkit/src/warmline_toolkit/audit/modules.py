@@ -28,7 +28,9 @@ class ModuleIndex:
 
     def _find(self, module: str, importer: str) -> str | None:
         """Return the path of the file that *module*, imported in the file *importer*, means; None when none is ours."""
-        candidates = self._python(module, importer) if importer.endswith((".py", ".pyi")) else self._script(module, importer)
+        candidates = (
+            self._python(module, importer) if importer.endswith((".py", ".pyi")) else self._script(module, importer)
+        )
         return next((candidate for candidate in candidates if candidate in self.paths), None)
 
     def _python(self, module: str, importer: str) -> Iterator[str]:

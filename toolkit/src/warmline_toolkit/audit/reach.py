@@ -144,7 +144,9 @@ class Walker:
             for imported in self.code[path].imports:
                 modules = [imported.module]
                 if path.endswith(".py") and imported.member not in {"", "*"}:
-                    modules.append(f"{imported.module}.{imported.member}" if imported.module != "." else f".{imported.member}")
+                    modules.append(
+                        f"{imported.module}.{imported.member}" if imported.module != "." else f".{imported.member}"
+                    )
                 for module in modules:
                     inner = self.resolver.modules.find(module, path)
                     if inner is not None:
@@ -166,7 +168,12 @@ class Walker:
             self._decorators(facts, thing, function, at, found, seen)
 
     def _decorators(
-        self, facts: CodeFacts, thing: FunctionThing, function: Function, at: _At, found: Reach,
+        self,
+        facts: CodeFacts,
+        thing: FunctionThing,
+        function: Function,
+        at: _At,
+        found: Reach,
         seen: set[tuple[FunctionThing, When]],
     ) -> None:
         """A decorated function runs inside what its decorator defines."""
@@ -186,13 +193,17 @@ class Walker:
                         )  # fmt: skip
 
     def _call(
-        self, facts: CodeFacts, thing: FunctionThing, number: int, at: _At, found: Reach,
+        self,
+        facts: CodeFacts,
+        thing: FunctionThing,
+        number: int,
+        at: _At,
+        found: Reach,
         seen: set[tuple[FunctionThing, When]],
     ) -> None:
         site = Site(facts.path, number)
         call = facts.calls[number]
-        function = facts.functions[thing.index]
-        inner = self._standing(facts, thing, function, number, call, at)
+        inner = self._standing(facts, thing, number, call, at)
         for callee in self.resolver.path(facts.path, thing.index, call.name):
             self._reached(callee, call, site, inner, found, seen)
         for callback in call.callbacks:
@@ -204,7 +215,7 @@ class Walker:
                         if isinstance(passed, FunctionThing):
                             self._reached(passed, call, site, inner, found, seen)
 
-    def _reached(  # noqa: PLR0913 - the walk's state
+    def _reached(
         self, callee: Thing, call: Call, site: Site, at: _At, found: Reach, seen: set[tuple[FunctionThing, When]]
     ) -> None:
         here = Step(site.path, call.line, f"{spelled(self.code[site.path], call)}()")
@@ -251,10 +262,8 @@ class Walker:
             case _:
                 pass
 
-    def _standing(  # noqa: PLR0913 - the walk's state
-        self, facts: CodeFacts, thing: FunctionThing, function: Function, number: int, call: Call, at: _At
-    ) -> _At:
-        """Return when the call runs: ONCE if its result is kept beyond the invocation behind a check of what is kept."""
+    def _standing(self, facts: CodeFacts, thing: FunctionThing, number: int, call: Call, at: _At) -> _At:
+        """Return when the call runs: ONCE if its result outlives the invocation behind a check of what is kept."""
         if at.when is not When.INVOCATION:
             return _At(at.when, at.chain, thing.kept_self, at.kept_as or call.target, at.conditional)
         stores = self.stores(facts, thing.index, number)
@@ -273,9 +282,15 @@ class Walker:
 
     def _asks(self, facts: CodeFacts, thing: FunctionThing, guard: str, store: str) -> bool:
         """A guard that calls a method or reads a property of the same object asks for the same state."""
-        return guard.startswith(("self.", "cls.")) and store.startswith(("self.", "cls.")) and (
-            thing.kept_self is not False and self.outlives(facts, thing, guard) and "()" not in guard
-            and any(method for method in facts.classes for name, _ in method.methods if guard == f"self.{name}")
+        return (
+            guard.startswith(("self.", "cls."))
+            and store.startswith(("self.", "cls."))
+            and (
+                thing.kept_self is not False
+                and self.outlives(facts, thing, guard)
+                and "()" not in guard
+                and any(method for method in facts.classes for name, _ in method.methods if guard == f"self.{name}")
+            )
         )
 
     def _kept_variable(self, facts: CodeFacts, thing: FunctionThing, guard: str) -> bool:
@@ -284,11 +299,14 @@ class Walker:
         if not self.outlives(facts, thing, guard) or root.startswith(("self.", "cls.")):
             return False
         return any(
-            scope for target, values in self.resolver.names_of(facts.path).items() if _root(target) == root for _, scope in values
+            scope
+            for target, values in self.resolver.names_of(facts.path).items()
+            if _root(target) == root
+            for _, scope in values
         )
 
     def stores(self, facts: CodeFacts, scope: int, number: int) -> list[str]:
-        """Return the names that end up holding the result of call *number*: its target, and what that is assigned to."""
+        """Return the names that hold the result of call *number*: its target, and what that is assigned to."""
         function = facts.functions[scope]
         wanted = {f"<{number}>"}
         found: list[str] = []
@@ -335,7 +353,9 @@ class Walker:
 
     @staticmethod
     def _cached(function: Function) -> bool:
-        return any(name in CACHING_DECORATORS or name.rpartition(".")[2] in CACHING_DECORATORS for name in function.decorators)
+        return any(
+            name in CACHING_DECORATORS or name.rpartition(".")[2] in CACHING_DECORATORS for name in function.decorators
+        )
 
 
 def _parts(value: object) -> tuple[object, ...]:
@@ -387,4 +407,3 @@ def _unique(openings: list[Opening]) -> list[Opening]:
         if key not in best or len(opening.chain) < len(best[key].chain):
             best[key] = opening
     return list(best.values())
-

@@ -286,7 +286,7 @@ class Resolver:
 
     # What attributes are
 
-    def _attribute(self, thing: Thing, name: str, depth: int) -> tuple[Thing, ...]:  # noqa: PLR0911 - one case a thing
+    def _attribute(self, thing: Thing, name: str, depth: int) -> tuple[Thing, ...]:
         plain = without_keys(name)
         match thing:
             case ModuleThing(path=path):
@@ -325,7 +325,10 @@ class Resolver:
                 found = (ModuleThing(inner),) if inner is not None else ()
             return found
         found = _few(
-            thing for exported, value in facts.exports if exported == name for thing in self.value(path, 0, value, depth)
+            thing
+            for exported, value in facts.exports
+            if exported == name
+            for thing in self.value(path, 0, value, depth)
         )
         if found:
             return found
@@ -432,7 +435,7 @@ class Resolver:
             del self._calls_known[site]
         return found
 
-    def _returned(self, thing: Thing, call: Call, site: Site, scope: int, depth: int) -> tuple[Thing, ...]:  # noqa: PLR0911
+    def _returned(self, thing: Thing, call: Call, site: Site, scope: int, depth: int) -> tuple[Thing, ...]:
         match thing:
             case ExternalThing(name=name):
                 opener = opener_of(name, is_new=call.is_new)

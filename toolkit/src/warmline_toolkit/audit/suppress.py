@@ -40,7 +40,13 @@ def write_baseline(path: Path, findings: Iterable[Finding]) -> int:
     counted = Counter(finding.fingerprint for finding in findings)
     where = {finding.fingerprint: finding for finding in findings}
     entries = [
-        {"fingerprint": key, "count": counted[key], "code": where[key].code, "path": where[key].path, "subject": where[key].subject}
+        {
+            "fingerprint": key,
+            "count": counted[key],
+            "code": where[key].code,
+            "path": where[key].path,
+            "subject": where[key].subject,
+        }
         for key in sorted(counted, key=lambda key: (where[key].path, where[key].code, key))
     ]
     path.write_text(json.dumps({"version": BASELINE_VERSION, "findings": entries}, indent=1) + "\n", encoding="utf-8")
@@ -52,7 +58,9 @@ def read_baseline(path: Path) -> Counter[str]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["version"] != BASELINE_VERSION:
-            raise BaselineUnreadable(path, f"version {document['version']}, this audit writes version {BASELINE_VERSION}")
+            raise BaselineUnreadable(
+                path, f"version {document['version']}, this audit writes version {BASELINE_VERSION}"
+            )
         return Counter({entry["fingerprint"]: int(entry["count"]) for entry in document["findings"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaselineUnreadable(path, str(error)) from error

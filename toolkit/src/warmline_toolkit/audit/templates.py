@@ -38,7 +38,13 @@ class Database:
         """Return "mysql" or "postgres", or None when the engine is not written."""
         if self.engine is None:
             return None
-        return "mysql" if "mysql" in self.engine or "maria" in self.engine else "postgres" if "postgres" in self.engine else None
+        return (
+            "mysql"
+            if "mysql" in self.engine or "maria" in self.engine
+            else "postgres"
+            if "postgres" in self.engine
+            else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,9 @@ class Deployment:
                 if other.type == "AWS::Lambda::EventSourceMapping":
                     queues = self.referred(part, other.properties.get("EventSourceArn"))
                     text = self.text(part, other.properties.get("EventSourceArn")) or ""
-                    kind_name = "SQS" if any(item.type == "AWS::SQS::Queue" for item in queues) or ":sqs:" in text else "Stream"
+                    kind_name = (
+                        "SQS" if any(item.type == "AWS::SQS::Queue" for item in queues) or ":sqs:" in text else "Stream"
+                    )
                 found.append(EventSource(kind_name, other.properties, part.path, other.line))
         return found
 
@@ -200,12 +208,24 @@ class Deployment:
             if resource.type == CLUSTER:
                 inner = members.get(resource.name, [])
                 classes = {self.text(owner, item.properties.get("DBInstanceClass")) for owner, item in inner}
-                found.append(self._database(part, resource, classes.pop() if len(classes) == 1 else None, tuple(item for _, item in inner)))
-            elif resource.type == INSTANCE and id(resource) not in joined and resource.properties.get("DBClusterIdentifier") is None:
-                found.append(self._database(part, resource, self.text(part, resource.properties.get("DBInstanceClass")), ()))
+                found.append(
+                    self._database(
+                        part, resource, classes.pop() if len(classes) == 1 else None, tuple(item for _, item in inner)
+                    )
+                )
+            elif (
+                resource.type == INSTANCE
+                and id(resource) not in joined
+                and resource.properties.get("DBClusterIdentifier") is None
+            ):
+                found.append(
+                    self._database(part, resource, self.text(part, resource.properties.get("DBInstanceClass")), ())
+                )
         return found
 
-    def _database(self, template: TemplateFacts, resource: Resource, instance_class: str | None, members: tuple[Resource, ...]) -> Database:
+    def _database(
+        self, template: TemplateFacts, resource: Resource, instance_class: str | None, members: tuple[Resource, ...]
+    ) -> Database:
         return Database(
             template=template,
             resource=resource,
@@ -218,11 +238,10 @@ class Deployment:
 
     def connects_to(self, template: TemplateFacts, resource: Resource) -> list[tuple[str, Resource]]:
         """Return (variable, database or proxy) for the function's variables that refer to one of the stack."""
-        found = []
+        found: list[tuple[str, Resource]] = []
         for variable, value in self.environment(resource).items:
-            for target in self.referred(template, value):
-                if target.type in {INSTANCE, CLUSTER, PROXY}:
-                    found.append((variable, target))
+            targets = self.referred(template, value)
+            found.extend((variable, target) for target in targets if target.type in {INSTANCE, CLUSTER, PROXY})
         return found
 
     def proxies(self, template: TemplateFacts) -> list[tuple[TemplateFacts, Resource]]:
@@ -235,7 +254,9 @@ class Deployment:
         for part, group in self.resources(template):
             if group.type == TARGETS and (
                 proxy in self.referred(part, group.properties.get("DBProxyName"))
-                or self.text(part, group.properties.get("DBProxyName")) == self.text(template, proxy.properties.get("DBProxyName")) is not None
+                or self.text(part, group.properties.get("DBProxyName"))
+                == self.text(template, proxy.properties.get("DBProxyName"))
+                is not None
             ):
                 for key in ("DBInstanceIdentifiers", "DBClusterIdentifiers"):
                     found.extend(self.referred(part, group.properties.get(key)))

@@ -126,7 +126,7 @@ class Builder:
 
     @contextmanager
     def function(self, scope: Scope, *, around: Around | None = None) -> Iterator[Scope]:
-        """Read what follows as the body of *scope*; what stands around its definition counts only if *around* is given."""
+        """Read what follows as the body of *scope*; what stands around the definition counts only if given."""
         outer, before = self.scope, self.around
         self.scopes.append(scope)
         self.scope, self.around = scope, around or Around()

@@ -23,7 +23,9 @@ def read_cloudformation(path: str, text: str) -> TemplateFacts | Unreadable:
         if "{%" in text or "{{" in text.replace("{{resolve:", ""):
             return TemplateFacts(path, "cloudformation", posixpath.dirname(path), ())  # a template of templates
         mark = getattr(error, "problem_mark", None)
-        return Unreadable(path, f"not parsable as YAML: {getattr(error, 'problem', error)}", (mark.line + 1) if mark else 1)
+        return Unreadable(
+            path, f"not parsable as YAML: {getattr(error, 'problem', error)}", (mark.line + 1) if mark else 1
+        )
     defaults = child(root, "Globals", "Function")
     global_values = Converter()
     inherited = global_values.value(defaults) if defaults is not None else Mapping(())
@@ -31,7 +33,9 @@ def read_cloudformation(path: str, text: str) -> TemplateFacts | Unreadable:
         path=path,
         language="cloudformation",
         base=posixpath.dirname(path),
-        resources=tuple(resources_of(child(root, "Resources"), inherited if isinstance(inherited, Mapping) else Mapping(()))),
+        resources=tuple(
+            resources_of(child(root, "Resources"), inherited if isinstance(inherited, Mapping) else Mapping(()))
+        ),
         parameters=tuple(
             (name, converted.value(default) if (default := child(node, "Default")) is not None else UNKNOWN)
             for name, _, node in entries(child(root, "Parameters"))

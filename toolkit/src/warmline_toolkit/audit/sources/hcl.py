@@ -22,7 +22,22 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
-_SAME_VALUE = frozenset({"jsonencode", "jsondecode", "tostring", "tonumber", "tobool", "sensitive", "nonsensitive", "try", "tolist", "toset", "tomap", "one"})
+_SAME_VALUE = frozenset(
+    {
+        "jsonencode",
+        "jsondecode",
+        "tostring",
+        "tonumber",
+        "tobool",
+        "sensitive",
+        "nonsensitive",
+        "try",
+        "tolist",
+        "toset",
+        "tomap",
+        "one",
+    }
+)
 
 
 class HclError(ValueError):
@@ -88,7 +103,9 @@ def _tokens(text: str, line: int = 1) -> list[_Token]:
             position = end.end()
         elif match["quote"] is not None:
             end_position = _string_end(text, position, line)
-            tokens.append(_Token("string", text[position:end_position], line, _template(text[position:end_position], line)))
+            tokens.append(
+                _Token("string", text[position:end_position], line, _template(text[position:end_position], line))
+            )
             line += text.count("\n", position, end_position)
             position = end_position + 1
         elif match["newline"] is not None:
@@ -221,7 +238,21 @@ class _Parser:
         self.skip_newlines()
         value = self.operand()
         mixed = False
-        while self.token.kind == "operator" and self.token.text in {"+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "&&", "||"}:
+        while self.token.kind == "operator" and self.token.text in {
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "==",
+            "!=",
+            "<",
+            ">",
+            "<=",
+            ">=",
+            "&&",
+            "||",
+        }:
             operator = self.take().text
             self.skip_newlines()
             right = self.operand()
@@ -271,8 +302,12 @@ class _Parser:
             self.take()
             arguments = self.items(")")
             if name == "merge":
-                items = tuple(item for argument in arguments if isinstance(argument, Mapping) for item in argument.items)
-                return self.postfix(Mapping(items, open_ended=not all(isinstance(argument, Mapping) for argument in arguments)))
+                items = tuple(
+                    item for argument in arguments if isinstance(argument, Mapping) for item in argument.items
+                )
+                return self.postfix(
+                    Mapping(items, open_ended=not all(isinstance(argument, Mapping) for argument in arguments))
+                )
             if name in _SAME_VALUE and arguments:
                 return self.postfix(arguments[0])
             return self.postfix(Joined(tuple(arguments)))
@@ -283,7 +318,7 @@ class _Parser:
             if self.token.text == ".":
                 self.take()
                 part = self.take().text
-                value = Name(f"{value.path}.{part}") if isinstance(value, Name) and part not in {"*"} else value
+                value = Name(f"{value.path}.{part}") if isinstance(value, Name) and part != "*" else value
             elif self.token.text == "[":
                 self.take()
                 if self.token.text == "*":
@@ -357,7 +392,9 @@ class _Parser:
             token = self.take()
             if token.kind == "end":
                 raise HclError(f"{end!r} is missing", token.line)
-            depth += (token.text == opening and token.kind == "operator") - (token.text == end and token.kind == "operator")
+            depth += (token.text == opening and token.kind == "operator") - (
+                token.text == end and token.kind == "operator"
+            )
 
 
 def _folded(left: Value, operator: str, right: Value) -> Value:

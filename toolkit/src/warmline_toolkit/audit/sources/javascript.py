@@ -43,7 +43,14 @@ _WRAPPERS = frozenset(
     }
 )
 _FUNCTIONS = frozenset(
-    {"arrow_function", "function_expression", "function", "generator_function", "function_declaration", "generator_function_declaration"}
+    {
+        "arrow_function",
+        "function_expression",
+        "function",
+        "generator_function",
+        "function_declaration",
+        "generator_function_declaration",
+    }
 )
 _CONVERSIONS = frozenset({"Number", "parseInt", "parseFloat", "String", "Boolean"})
 _MAX_BROKEN_SHARE = 0.2
@@ -70,7 +77,9 @@ def read_javascript(path: str, text: str) -> CodeFacts | Unreadable:
     kind = "tsx" if path.endswith(".tsx") else "typescript" if path.endswith((".ts", ".mts", ".cts")) else "javascript"
     root = tree_sitter.Parser(_language(kind)).parse(text.encode()).root_node
     if root.has_error and (broken := _broken(root)) is not None:
-        return Unreadable(path=path, reason=f"not parsable as {'JavaScript' if kind == 'javascript' else 'TypeScript'}", line=broken)
+        return Unreadable(
+            path=path, reason=f"not parsable as {'JavaScript' if kind == 'javascript' else 'TypeScript'}", line=broken
+        )
     reader = _Reader(path, "javascript" if kind == "javascript" else "typescript", root.end_point.row + 1)
     try:
         reader.block(root)
@@ -112,9 +121,11 @@ class _Reader:
             self.statement(child)
         self.builder.around = before
 
-    def statement(self, node: Node) -> None:  # noqa: C901, PLR0912 - one case a statement kind
+    def statement(self, node: Node) -> None:
         match node.type:
-            case "comment" | "empty_statement" | "interface_declaration" | "type_alias_declaration" | "enum_declaration":
+            case (
+                "comment" | "empty_statement" | "interface_declaration" | "type_alias_declaration" | "enum_declaration"
+            ):
                 return
             case "expression_statement":
                 for child in node.named_children:
@@ -331,7 +342,13 @@ class _Reader:
         parameters = node.child_by_field_name("parameters") or node.child_by_field_name("parameter")
         with builder.function(scope, around=around):
             names, annotations = [], []
-            items = [] if parameters is None else [parameters] if parameters.type == "identifier" else parameters.named_children
+            items = (
+                []
+                if parameters is None
+                else [parameters]
+                if parameters.type == "identifier"
+                else parameters.named_children
+            )
             for item in items:
                 pattern = item.child_by_field_name("pattern") or item
                 if pattern.type == "assignment_pattern":
@@ -383,7 +400,13 @@ class _Reader:
         self.class_name = outer_class
         self.builder.scope.local.add(name)
         self.builder.classes.append(
-            Class(name=name, line=node.start_point.row + 1, bases=bases, methods=tuple(methods), attributes=tuple(attributes))
+            Class(
+                name=name,
+                line=node.start_point.row + 1,
+                bases=bases,
+                methods=tuple(methods),
+                attributes=tuple(attributes),
+            )
         )
         return name
 
@@ -430,7 +453,7 @@ class _Reader:
         if declare:
             scope.local.add(path)
         scope.assigned.append((path, value, line))
-        if path == "module.exports" or path == "exports":
+        if path in {"module.exports", "exports"}:
             if isinstance(value, Mapping):
                 self.builder.exports.extend(value.items)
             self.builder.exports.append(("default", value))
@@ -477,9 +500,7 @@ class _Reader:
             case _:
                 return None
 
-    def value(  # noqa: C901, PLR0911, PLR0912 - one case an expression kind
-        self, node: Node | None, *, hint: str | None = None, exported: bool = False, typed: str = ""
-    ) -> Value:
+    def value(self, node: Node | None, *, hint: str | None = None, exported: bool = False, typed: str = "") -> Value:
         if node is None:
             return UNKNOWN
         match node.type:
@@ -518,7 +539,9 @@ class _Reader:
             case "call_expression" | "new_expression":
                 return self.call(node)
             case kind if kind in _FUNCTIONS:
-                return self.function(node, hint=hint, exported=exported, typed=typed, around=None if hint else self.builder.around)
+                return self.function(
+                    node, hint=hint, exported=exported, typed=typed, around=None if hint else self.builder.around
+                )
             case kind if kind in _WRAPPERS:
                 inner = next((child for child in node.named_children if child.type != "comment"), None)
                 if node.type == "type_assertion":
@@ -550,7 +573,9 @@ class _Reader:
             case "assignment_expression":
                 left = node.child_by_field_name("left")
                 path = self.path(left) if left is not None else None
-                value = self.value(node.child_by_field_name("right"), hint=_function_hint(path), exported=_is_export(path))
+                value = self.value(
+                    node.child_by_field_name("right"), hint=_function_hint(path), exported=_is_export(path)
+                )
                 if path is None and left is not None and left.type == "member_expression":
                     self.value(left)
                 self.assign(left, value, node)
@@ -579,7 +604,12 @@ class _Reader:
         if operator in {"||", "??", "&&"}:
             with self.builder.standing(guards=self.tested(left_node)):
                 right = self.value(node.child_by_field_name("right"))
-            if isinstance(left, Env) and isinstance(right, Literal) and isinstance(right.value, str | int) and operator != "&&":
+            if (
+                isinstance(left, Env)
+                and isinstance(right, Literal)
+                and isinstance(right.value, str | int)
+                and operator != "&&"
+            ):
                 return Env(left.variable, right.value)
             return Sequence((left, right), alternatives=True)
         right = self.value(node.child_by_field_name("right"))
@@ -666,7 +696,14 @@ class _Reader:
         return Name(f"<module:{module}>")
 
     def place(
-        self, number: int, name: str, node: Node, arguments: tuple[Value, ...], *, is_new: bool, open_ended: bool = False
+        self,
+        number: int,
+        name: str,
+        node: Node,
+        arguments: tuple[Value, ...],
+        *,
+        is_new: bool,
+        open_ended: bool = False,
     ) -> None:
         around = self.builder.around
         callbacks = tuple(found for value in arguments if (found := _function_number(value)) is not None)

@@ -63,7 +63,7 @@ class Converter:
             key, _, inner = known[0]
             if key == "Ref" or key.startswith("Fn::"):
                 return self._tagged(key.removeprefix("Fn::"), inner, path)
-        items = []
+        items: list[tuple[str, Value]] = []
         for key, key_node, inner in known:
             below = f"{path}.{key}" if path else key
             self.lines.append((below, line_of(key_node)))
@@ -81,7 +81,9 @@ class Converter:
             case "GetAtt":
                 if isinstance(node, yaml.ScalarNode):
                     return Name(str(node.value))
-                if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+                if isinstance(node, yaml.SequenceNode) and all(
+                    isinstance(item, yaml.ScalarNode) for item in node.value
+                ):
                     return Name(".".join(str(item.value) for item in node.value))
                 return UNKNOWN
             case "Sub":

@@ -251,7 +251,9 @@ class _Reader:
                 module = alias.name if alias.asname else local
                 self.builder.imports.append(Import(local=local, module=module, member="", line=node.lineno))
                 if not alias.asname and "." in alias.name:
-                    self.builder.imports.append(Import(local=alias.name, module=alias.name, member="", line=node.lineno))
+                    self.builder.imports.append(
+                        Import(local=alias.name, module=alias.name, member="", line=node.lineno)
+                    )
                 if alias.name == "os" and alias.asname:
                     self.environ_names.add(f"{alias.asname}.environ")
                     self.getenv_names |= {f"{alias.asname}.getenv", f"{alias.asname}.environ.get"}
@@ -296,14 +298,14 @@ class _Reader:
                 if isinstance(target, ast.Name):
                     scope.local.add(path)
                 scope.assigned.append((path, value, line))
-                for candidate in (value.items if isinstance(value, Sequence) and value.alternatives else (value,)):
+                for candidate in value.items if isinstance(value, Sequence) and value.alternatives else (value,):
                     number = call_number(candidate)
                     if number is not None and (call := self.builder.calls[number]) and call.target is None:
                         self.change(number, target=path)
 
     def returned(self, value: Value) -> None:
         self.builder.scope.returns.append(value)
-        for candidate in (value.items if isinstance(value, Sequence) else (value,)):
+        for candidate in value.items if isinstance(value, Sequence) else (value,):
             number = call_number(candidate)
             if number is not None:
                 self.change(number, returned=True)
@@ -315,7 +317,7 @@ class _Reader:
 
     # Expressions
 
-    def value(self, node: ast.expr | None) -> Value:  # noqa: C901, PLR0911, PLR0912 - one case an expression kind
+    def value(self, node: ast.expr | None) -> Value:
         match node:
             case None:
                 return UNKNOWN
@@ -553,10 +555,14 @@ def _tested(test: ast.expr) -> frozenset[str]:
             case ast.Name() | ast.Attribute() | ast.Subscript():
                 if path := _dotted(node):
                     names.add(path)
-            case ast.Call(func=ast.Name(id="hasattr" | "getattr"), args=[owner, ast.Constant(value=str() as attribute), *_]):
+            case ast.Call(
+                func=ast.Name(id="hasattr" | "getattr"), args=[owner, ast.Constant(value=str() as attribute), *_]
+            ):
                 if path := _dotted(owner):
                     names.add(f"{path}.{attribute}")
-            case ast.Compare(left=ast.Constant(value=str() as key), ops=[ast.In() | ast.NotIn()], comparators=[container]):
+            case ast.Compare(
+                left=ast.Constant(value=str() as key), ops=[ast.In() | ast.NotIn()], comparators=[container]
+            ):
                 if isinstance(container, ast.Call):
                     names.add(key)
                 elif path := _dotted(container):
@@ -565,7 +571,9 @@ def _tested(test: ast.expr) -> frozenset[str]:
 
 
 def _roots(statement: ast.stmt) -> frozenset[str]:
-    return frozenset(path for node in ast.walk(statement) if isinstance(node, ast.Name | ast.Attribute) and (path := _dotted(node)))
+    return frozenset(
+        path for node in ast.walk(statement) if isinstance(node, ast.Name | ast.Attribute) and (path := _dotted(node))
+    )
 
 
 def _error_names(node: ast.expr | None) -> tuple[str, ...]:

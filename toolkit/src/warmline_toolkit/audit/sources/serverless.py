@@ -47,7 +47,9 @@ def read_serverless(path: str, text: str) -> TemplateFacts | Unreadable:
         root = compose(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        return Unreadable(path, f"not parsable as YAML: {getattr(error, 'problem', error)}", (mark.line + 1) if mark else 1)
+        return Unreadable(
+            path, f"not parsable as YAML: {getattr(error, 'problem', error)}", (mark.line + 1) if mark else 1
+        )
     variables = _Variables(Converter().value(root) if root is not None else Mapping(()))
     provider = variables.resolved(_converted(child(root, "provider")))
     inherited = _function_properties(provider if isinstance(provider, Mapping) else Mapping(()), own=False)
@@ -61,11 +63,22 @@ def read_serverless(path: str, text: str) -> TemplateFacts | Unreadable:
             resources.append(Resource(name=name, type=FUNCTION, line=line_of(key), properties=properties, lines=lines))
     declared = child(root, "resources", "Resources")
     resources.extend(
-        Resource(item.name, item.type, item.line, _as_mapping(variables.resolved(item.properties)), item.lines, item.condition)
+        Resource(
+            item.name,
+            item.type,
+            item.line,
+            _as_mapping(variables.resolved(item.properties)),
+            item.lines,
+            item.condition,
+        )
         for item in resources_of(declared, Mapping(()))
     )
     return TemplateFacts(
-        path=path, language="serverless", base=posixpath.dirname(path), resources=tuple(resources), ignores=ignores_in(text)
+        path=path,
+        language="serverless",
+        base=posixpath.dirname(path),
+        resources=tuple(resources),
+        ignores=ignores_in(text),
     )
 
 
@@ -101,11 +114,17 @@ def _function_properties(own_values: Mapping, *, own: bool) -> Mapping:
     for key, value in own_values.items:
         match key:
             case "environment":
-                items["Environment"] = Mapping((("Variables", value),)) if isinstance(value, Mapping) else Mapping((), open_ended=True)
+                items["Environment"] = (
+                    Mapping((("Variables", value),)) if isinstance(value, Mapping) else Mapping((), open_ended=True)
+                )
             case "provisionedConcurrency" if own:
                 items["ProvisionedConcurrencyConfig"] = Mapping((("ProvisionedConcurrentExecutions", value),))
             case "snapStart" if own:
-                items["SnapStart"] = Mapping((("ApplyOn", Literal("PublishedVersions")),)) if value == Literal(value=True) else Mapping(())
+                items["SnapStart"] = (
+                    Mapping((("ApplyOn", Literal("PublishedVersions")),))
+                    if value == Literal(value=True)
+                    else Mapping(())
+                )
             case "events" if own:
                 items["Events"] = _events(value)
             case "reservedConcurrency" if not own:

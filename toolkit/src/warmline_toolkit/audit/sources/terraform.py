@@ -5,11 +5,24 @@ from __future__ import annotations
 import posixpath
 from dataclasses import replace
 
-from warmline_toolkit.audit.facts import UNKNOWN, Joined, Literal, Mapping, Name, Resource, TemplateFacts, Unreadable, Value
+from warmline_toolkit.audit.facts import (
+    UNKNOWN,
+    Joined,
+    Literal,
+    Mapping,
+    Name,
+    Resource,
+    TemplateFacts,
+    Unreadable,
+    Value,
+)
 from warmline_toolkit.audit.sources.cloudformation import FUNCTION
 from warmline_toolkit.audit.sources.comments import ignores_in
 from warmline_toolkit.audit.sources.hcl import Block, HclError, read_hcl
 
+_MANAGED = "LambdaManagedInstancesCapacityProviderConfig.PerExecutionEnvironmentMaxConcurrency"
+_MANAGED_TERRAFORM = "lambda_managed_instances_capacity_provider_config.per_execution_environment_max_concurrency"
+_POOL = "ConnectionPoolConfigurationInfo"
 _FUNCTION_PROPERTIES = {
     "handler": "Handler",
     "runtime": "Runtime",
@@ -27,7 +40,7 @@ _FUNCTION_PROPERTIES = {
     "dead_letter_target_arn": "DeadLetterConfig.TargetArn",
     "provisioned_concurrent_executions": "ProvisionedConcurrencyConfig.ProvisionedConcurrentExecutions",
     "capacity_provider_config": "CapacityProviderConfig",
-    "capacity_provider_config.lambda_managed_instances_capacity_provider_config.per_execution_environment_max_concurrency": "CapacityProviderConfig.LambdaManagedInstancesCapacityProviderConfig.PerExecutionEnvironmentMaxConcurrency",
+    f"capacity_provider_config.{_MANAGED_TERRAFORM}": f"CapacityProviderConfig.{_MANAGED}",
 }
 _DATABASE_PROPERTIES = {
     "engine": "Engine",
@@ -39,7 +52,6 @@ _DATABASE_PROPERTIES = {
     "db_cluster_parameter_group_name": "DBClusterParameterGroupName",
     "serverlessv2_scaling_configuration.min_capacity": "ServerlessV2ScalingConfiguration.MinCapacity",
     "serverlessv2_scaling_configuration.max_capacity": "ServerlessV2ScalingConfiguration.MaxCapacity",
-    "serverlessv2_scaling_configuration.seconds_until_auto_pause": "ServerlessV2ScalingConfiguration.SecondsUntilAutoPause",
     "engine_mode": "EngineMode",
     "scaling_configuration.auto_pause": "ScalingConfiguration.AutoPause",
     "identifier": "DBInstanceIdentifier",
@@ -47,7 +59,10 @@ _DATABASE_PROPERTIES = {
 _TYPES: dict[str, tuple[str, dict[str, str]]] = {
     "aws_lambda_function": (FUNCTION, _FUNCTION_PROPERTIES),
     "aws_db_instance": ("AWS::RDS::DBInstance", _DATABASE_PROPERTIES),
-    "aws_rds_cluster": ("AWS::RDS::DBCluster", _DATABASE_PROPERTIES | {"cluster_identifier": "DBClusterIdentifierName"}),
+    "aws_rds_cluster": (
+        "AWS::RDS::DBCluster",
+        _DATABASE_PROPERTIES | {"cluster_identifier": "DBClusterIdentifierName"},
+    ),
     "aws_rds_cluster_instance": ("AWS::RDS::DBInstance", _DATABASE_PROPERTIES),
     "aws_db_proxy": (
         "AWS::RDS::DBProxy",
@@ -57,13 +72,17 @@ _TYPES: dict[str, tuple[str, dict[str, str]]] = {
         "AWS::RDS::DBProxyTargetGroup",
         {
             "db_proxy_name": "DBProxyName",
-            "connection_pool_config.connection_borrow_timeout": "ConnectionPoolConfigurationInfo.ConnectionBorrowTimeout",
-            "connection_pool_config.session_pinning_filters": "ConnectionPoolConfigurationInfo.SessionPinningFilters",
+            "connection_pool_config.connection_borrow_timeout": f"{_POOL}.ConnectionBorrowTimeout",
+            "connection_pool_config.session_pinning_filters": f"{_POOL}.SessionPinningFilters",
         },
     ),
     "aws_db_proxy_target": (
         "AWS::RDS::DBProxyTargetGroup",
-        {"db_proxy_name": "DBProxyName", "db_instance_identifier": "DBInstanceIdentifiers", "db_cluster_identifier": "DBClusterIdentifiers"},
+        {
+            "db_proxy_name": "DBProxyName",
+            "db_instance_identifier": "DBInstanceIdentifiers",
+            "db_cluster_identifier": "DBClusterIdentifiers",
+        },
     ),
     "aws_lambda_event_source_mapping": (
         "AWS::Lambda::EventSourceMapping",
@@ -82,13 +101,26 @@ _TYPES: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "aws_lambda_function_event_invoke_config": (
         "AWS::Lambda::EventInvokeConfig",
-        {"function_name": "FunctionName", "maximum_retry_attempts": "MaximumRetryAttempts", "destination_config": "DestinationConfig"},
+        {
+            "function_name": "FunctionName",
+            "maximum_retry_attempts": "MaximumRetryAttempts",
+            "destination_config": "DestinationConfig",
+        },
     ),
-    "aws_sqs_queue": ("AWS::SQS::Queue", {"redrive_policy": "RedrivePolicy", "visibility_timeout_seconds": "VisibilityTimeout"}),
+    "aws_sqs_queue": (
+        "AWS::SQS::Queue",
+        {"redrive_policy": "RedrivePolicy", "visibility_timeout_seconds": "VisibilityTimeout"},
+    ),
     "aws_db_parameter_group": ("AWS::RDS::DBParameterGroup", {"family": "Family"}),
     "aws_rds_cluster_parameter_group": ("AWS::RDS::DBClusterParameterGroup", {"family": "Family"}),
-    "aws_api_gateway_integration": ("AWS::ApiGateway::Method", {"uri": "Integration.Uri", "timeout_milliseconds": "Integration.TimeoutInMillis"}),
-    "aws_apigatewayv2_integration": ("AWS::ApiGatewayV2::Integration", {"integration_uri": "IntegrationUri", "timeout_milliseconds": "TimeoutInMillis"}),
+    "aws_api_gateway_integration": (
+        "AWS::ApiGateway::Method",
+        {"uri": "Integration.Uri", "timeout_milliseconds": "Integration.TimeoutInMillis"},
+    ),
+    "aws_apigatewayv2_integration": (
+        "AWS::ApiGatewayV2::Integration",
+        {"integration_uri": "IntegrationUri", "timeout_milliseconds": "TimeoutInMillis"},
+    ),
     "aws_lambda_permission": ("AWS::Lambda::Permission", {"function_name": "FunctionName", "principal": "Principal"}),
     "aws_cloudwatch_event_target": ("Warmline::EventTarget", {"arn": "Arn"}),
     "aws_sns_topic_subscription": ("AWS::SNS::Subscription", {"endpoint": "Endpoint", "protocol": "Protocol"}),
@@ -155,7 +187,9 @@ def join_modules(templates: list[TemplateFacts]) -> list[TemplateFacts]:
         known = dict(parameters)
         joined.append(
             replace(
-                template, parameters=parameters, resources=tuple(_with_folder(item, known) for item in template.resources)
+                template,
+                parameters=parameters,
+                resources=tuple(_with_folder(item, known) for item in template.resources),
             )
         )
     return joined
@@ -202,7 +236,11 @@ def _resource(name: str, block: Block, type_name: str, renames: dict[str, str]) 
     for path, value, line in _flat(block):
         if path in {"filename", "source_path"}:
             folder = _folder(value)
-            put("Package" if path == "filename" else "CodeUri", Literal(folder) if folder is not None and path == "source_path" else value, line)
+            put(
+                "Package" if path == "filename" else "CodeUri",
+                Literal(folder) if folder is not None and path == "source_path" else value,
+                line,
+            )
         elif path in renames:
             put(renames[path], value, line)
             if isinstance(value, Mapping):
@@ -230,5 +268,3 @@ def _frozen(properties: dict[str, object]) -> Mapping:
     for key, value in properties.items():
         items.append((key, _frozen(value) if isinstance(value, dict) else value))  # type: ignore[arg-type]  # Value or dict
     return Mapping(tuple(items))
-
-

@@ -1,0 +1,1 @@
+"""The audit: connection mistakes in handlers and templates, found by reading code and never by running it."""
