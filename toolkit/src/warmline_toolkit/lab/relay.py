@@ -44,6 +44,10 @@ _HIGH_WATER_BYTES = 262_144
 """More than this waiting in one direction and the relay stops reading the other end."""
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
+# What a client sends last: whichever end's FIN is seen first after it, the function ended the connection.
+_FAREWELL = {"postgres": b"X\0\0\0\x04"}
+_MYSQL_FAREWELL = b"\x01\0\0\0\x01"
+
 EndedBy = Literal["function", "server", "platform"]
 
 
@@ -171,6 +175,7 @@ class _ClientEnd(_End):
         link.bytes_sent += len(data)
         link.relay.bytes_sent += len(data)
         link.asked = True
+        link.said_goodbye = data.endswith(link.relay.farewell)
         if link.handshake is not None:
             link.read_opening(data, from_server=False)
         self.other.send(data)
@@ -216,6 +221,7 @@ class Link:
         self.session: bool | None = None
         self.refused_code: str | None = None
         self.asked = False
+        self.said_goodbye = False
         self.round_trips = 0
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -295,7 +301,7 @@ class Link:
         if end.other.delayed and not reset:
             self.closing_from = end
             return
-        self.end("function" if end is self.client else "server", reset=reset)
+        self.end("function" if end is self.client or self.said_goodbye else "server", reset=reset)
 
     def finish_close(self) -> None:
         """Close the other end of a connection whose first end is gone and whose bytes are out."""
@@ -303,7 +309,8 @@ class Link:
             if self.server.transport is not None and self.closing_from is self.client:
                 self.server.release_all()
             if self.state is State.OPEN:  # releasing may have finished it
-                self.end("function" if self.closing_from is self.client else "server", reset=False)
+                said = self.closing_from is self.client or self.said_goodbye
+                self.end("function" if said else "server", reset=False)
 
     def end(self, by: EndedBy, *, reset: bool) -> None:
         """End the connection at both ends."""
@@ -321,8 +328,13 @@ class Link:
         self.relay.links.discard(self)
         if self.session is None and self.handshake is not None:
             self.session = False
-        if tell:
-            self.relay.observer.connection_closed(self, "platform" if self.relay.killing and by == "function" else by)
+        if not tell:
+            return
+        if by == "function" and self.relay.killing:
+            by = "platform"
+        if by == "function" and self.refused_code is not None:
+            by = "server"  # the refusal is the end, whichever FIN follows it first
+        self.relay.observer.connection_closed(self, by)
 
     def haunt(self) -> None:
         """Keep the server's end open and silent; the client's end is dropped."""
@@ -355,6 +367,7 @@ class Relay:
     ) -> None:
         self.target = target
         self.engine = engine
+        self.farewell = _FAREWELL.get(engine, _MYSQL_FAREWELL)
         self.observer = observer
         self.delays = delays
         self.owner_of = owner_of
