@@ -206,7 +206,7 @@ class Server:
     def cpu_ms(self) -> float | None:
         """Return the user and system time that all of the server's processes have used, over all restarts.
 
-        Ended PostgreSQL backends included. In steps of the kernel's tick (10 ms). None where it cannot be known.
+        Ended PostgreSQL backends included. None where it cannot be known.
         """
         if self._process is None:
             return self._cpu_ms_before

@@ -1,0 +1,105 @@
+"""A run: every strategy of a scenario, trial by trial, interleaved, on one server; everything recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from warmline_toolkit.lab.journal import Journal
+from warmline_toolkit.lab.platform import Platform
+from warmline_toolkit.lab.settings import PlatformSettings
+from warmline_toolkit.lab.stage import Stage
+from warmline_toolkit.lab.witness import Witness
+from warmline_toolkit.model.events import RunEnded, RunStarted, TrialEnded, TrialStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from warmline_toolkit.lab.scenario import Scenario, Settings
+    from warmline_toolkit.lab.strategy import Strategy
+    from warmline_toolkit.model.events import Event
+    from warmline_toolkit.servers import Observer, Server
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What is run: a scenario with its settings, the strategies, and what the handlers get."""
+
+    scenario: Scenario
+    settings: Settings
+    strategies: tuple[Strategy, ...]
+    event: dict[str, Any]
+    environment: Mapping[str, str]
+
+
+def order(strategies: Sequence[Strategy], trial: int) -> list[Strategy]:
+    """Return the strategies in the order of *trial*: each trial begins with another, so that none always runs first."""
+    first = (trial - 1) % len(strategies)
+    return [*strategies[first:], *strategies[:first]]
+
+
+async def run(
+    experiment: Experiment, server: Server, record: Callable[[Event], None], provenance: Mapping[str, Any]
+) -> None:
+    """Play every trial on *server* and record it. Stops everything it started, also when it is cancelled."""
+    journal = Journal(record)
+    settings = experiment.settings
+    record(
+        RunStarted(
+            **journal.stamp(),
+            scenario=experiment.scenario.name,
+            title=experiment.scenario.title,
+            expectation=experiment.scenario.expectation,
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            settings={
+                **dataclasses.asdict(settings),
+                "strategies": [strategy.label for strategy in experiment.strategies],
+                "handlers": {strategy.label: strategy.handler.name for strategy in experiment.strategies},
+            },
+            provenance=dict(provenance),
+        )
+    )
+    complete = False
+    try:
+        with server.observer() as observer:
+            for trial in range(1, settings.trials + 1):
+                for strategy in order(experiment.strategies, trial):
+                    await _trial(experiment, strategy, server, observer, journal.of_trial(trial, strategy.label))
+        complete = True
+    finally:
+        record(RunEnded(**journal.stamp(), complete=complete))
+
+
+async def _trial(
+    experiment: Experiment, strategy: Strategy, server: Server, observer: Observer, journal: Journal
+) -> None:
+    settings = experiment.settings
+    platform_settings = PlatformSettings(
+        timeout_s=settings.timeout_s,
+        max_concurrency=settings.environments * settings.processes,
+        scale_out_per_s=settings.scale_out_per_s,
+        freeze=settings.freeze and strategy.freeze,
+        idle_timeout_s=settings.idle_timeout_s,
+        reap=settings.reap,
+        processes_per_environment=settings.processes,
+        rtt_ms=settings.rtt_ms,
+        environment=experiment.environment,
+    )
+    witness = Witness(server, observer, journal)
+    async with (
+        Platform(platform_settings, strategy.handler, journal=journal, database=server) as platform,
+        witness.watch(),
+    ):
+        journal.record(
+            TrialStarted(**journal.stamp(), limit=server.max_connections, server=f"{server.engine} {server.version}")
+        )
+        stage = Stage(settings=settings, platform=platform, witness=witness, journal=journal, event=experiment.event)
+        await experiment.scenario.play(stage)
+        await stage.settle()
+        journal.record(await witness.counted(ghosts=platform.ghosts))
+        journal.record(TrialEnded(**journal.stamp()))
+        await platform.reap_all("fin")
+        platform.release_ghosts()
+        await stage.settle()

@@ -1,0 +1,92 @@
+"""What a scenario plays on: one strategy's trial, with its platform, its server, and the few moves a scenario has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+from warmline_toolkit.errors import FailedExpectation
+from warmline_toolkit.model.events import Fault, Noted
+
+if TYPE_CHECKING:
+    from warmline_toolkit.lab.journal import Journal
+    from warmline_toolkit.lab.outcome import InvocationResult
+    from warmline_toolkit.lab.platform import Platform
+    from warmline_toolkit.lab.scenario import Settings
+    from warmline_toolkit.lab.witness import Witness
+
+SETTLE_S = 20.0
+_POLL_S = 0.005
+
+
+class NotSettled(FailedExpectation):
+    """The server went on counting other connections than the relay: something else uses the same user, or it hangs."""
+
+    code = "WL-L104"
+
+
+class Stage:
+    """One strategy in one trial. A scenario's `play` calls these; everything that happens is in the journal."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        platform: Platform,
+        witness: Witness,
+        journal: Journal,
+        event: dict[str, object],
+    ) -> None:
+        self.settings = settings
+        self.platform = platform
+        self.witness = witness
+        self._journal = journal
+        self._event = event
+
+    async def wave(self, count: int, event: dict[str, object] | None = None) -> list[InvocationResult]:
+        """Offer *count* requests at once and wait for all answers."""
+        payload = json.dumps(self._event if event is None else event).encode()
+        return list(await asyncio.gather(*(self.platform.invoke(payload) for _ in range(count))))
+
+    async def settle(self) -> None:
+        """Wait until the server has as many connections open as the relays: it has finished what was asked of it.
+
+        Raises `NotSettled` after 20 s. Returns at once where the server cannot tell.
+        """
+        began = time.monotonic()
+        while (seen := await self.witness.open_now()) not in (None, held := self._held()):
+            if time.monotonic() - began > SETTLE_S:
+                raise NotSettled(
+                    f"After {SETTLE_S:.0f} s the server has {seen} connections of the function open, "
+                    f"the relays {held}.",
+                    next_step="Make sure that nothing else connects to this server as the function's user.",
+                )
+            await asyncio.sleep(_POLL_S)
+
+    async def until_free(self, *, timeout_s: float) -> float:
+        """Wait until the server has closed every connection that no living environment holds; return the seconds."""
+        began = time.monotonic()
+        while True:
+            waited_s = time.monotonic() - began
+            if waited_s > timeout_s or await self.open_now() <= self.platform.open_connections:
+                return waited_s
+            await asyncio.sleep(10 * _POLL_S)
+
+    async def open_now(self) -> int:
+        """Return how many of the function's connections the server has open (or the relays, where it cannot tell)."""
+        seen = await self.witness.open_now()
+        return self._held() if seen is None else seen
+
+    def _held(self) -> int:
+        return self.platform.open_connections + self.platform.ghosts
+
+    async def close_at_server(self) -> None:
+        """Close every connection of the function at the server, and wait until they are gone there."""
+        closed = await self.witness.close_all()
+        self._journal.record(Fault(**self._journal.stamp(), what=f"the server closed {closed} idle connections"))
+
+    def note(self, name: str, value: float, unit: str = "") -> None:
+        """Record a number that this scenario measures in its own way."""
+        self._journal.record(Noted(**self._journal.stamp(), name=name, value=value, unit=unit))

@@ -1,0 +1,73 @@
+"""The server as a witness: its own counters over one trial, sampled while it runs and read at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from warmline_toolkit.model.events import ServerCounted, ServerSampled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from warmline_toolkit.lab.journal import Journal
+    from warmline_toolkit.servers import Observer, Server
+
+SAMPLE_S = 0.05
+"""How often the server's open connections are sampled: a statement of some 0.1 ms on the lab's own session."""
+
+
+class Witness:
+    """One server's counters in one trial. The window begins with `watch`."""
+
+    def __init__(self, server: Server, observer: Observer, journal: Journal) -> None:
+        self._server = server
+        self._observer = observer
+        self._journal = journal
+        self._cpu_ms_before: float | None = None
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[None]:
+        """Begin the window, and record the open connections whenever a sample differs from the one before."""
+        await asyncio.to_thread(self._observer.reset)
+        self._cpu_ms_before = self._server.cpu_ms()
+        sampling = asyncio.create_task(self._sample())
+        try:
+            yield
+        finally:
+            sampling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sampling
+
+    async def _sample(self) -> None:
+        last = -1
+        while True:
+            connections = await self.open_now()
+            if connections is not None and connections != last:
+                self._journal.record(ServerSampled(**self._journal.stamp(), connections=connections))
+                last = connections
+            await asyncio.sleep(SAMPLE_S)
+
+    async def open_now(self) -> int | None:
+        """Return how many connections of the function are open by the server's count; None where it cannot tell."""
+        return await asyncio.to_thread(self._observer.open_now)
+
+    async def close_all(self) -> int:
+        """Close the function's connections at the server, as a timeout or an administrator would; return how many."""
+        return await asyncio.to_thread(self._observer.kill_sessions)
+
+    async def counted(self, *, ghosts: int) -> ServerCounted:
+        """Return the window's counters as an event; *ghosts* is what the platform knows that the server cannot."""
+        counts = await asyncio.to_thread(self._observer.counts)
+        after = self._server.cpu_ms()
+        before = self._cpu_ms_before
+        return ServerCounted(
+            **self._journal.stamp(),
+            opened=counts.opened,
+            refused=counts.refused or {},
+            still_open=counts.open_now,
+            ghosts=None if counts.open_now is None else ghosts,
+            cpu_ms=None if before is None or after is None else after - before,
+        )
