@@ -1,0 +1,1 @@
+"""A discrete-event model of a fleet of execution environments and the database behind it."""
