@@ -4,6 +4,8 @@ Every setting carries its unit in its name, and its range and meaning as metadat
 messages and its reference page all come from here.
 """
 
+# ruff: noqa: RUF009 - setting() returns a dataclass field, never a shared default
+
 from __future__ import annotations
 
 import dataclasses
@@ -39,7 +41,7 @@ class Rule:
     flag: bool = False
     choices: tuple[str, ...] = ()
 
-    def expectation(self) -> str:
+    def expectation(self) -> str:  # noqa: PLR0911 - one line a kind of rule
         """Say what is expected, for an error message and for the reference."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
@@ -67,13 +69,17 @@ class Arrivals:
     """How invocations arrive. *rate_per_s* is the mean; each shape says what else it needs."""
 
     shape: ShapeName = setting("The shape of the arrivals over time.", "poisson", choices=SHAPES)
-    rate_per_s: float = setting("Mean arrivals per second (poisson, constant, daily); where a ramp starts.", 0.0, minimum=0)
+    rate_per_s: float = setting(
+        "Mean arrivals per second (poisson, constant, daily); where a ramp starts.", 0.0, minimum=0
+    )
     to_rate_per_s: float | None = setting("Where a ramp ends.", None, minimum=0)
     peak_rate_per_s: float | None = setting(
         "The highest rate of a daily shape (at 15:00); twice the mean unless given.", None, minimum=0
     )
     requests: int = setting("A burst's size: this many arrivals at once, at the start.", 0, minimum=0, whole=True)
-    file: str | None = setting("A CSV of times or counts, or a CloudWatch export, beside the workload file.", None, text=True)
+    file: str | None = setting(
+        "A CSV of times or counts, or a CloudWatch export, beside the workload file.", None, text=True
+    )
     times_s: tuple[float, ...] | None = None
     """Arrival times that were read from the file. Not a setting of the workload file itself."""
     counts: tuple[tuple[float, float, float], ...] | None = None
@@ -87,13 +93,17 @@ class Function:
     name: str = setting("The function's name.", "function", text=True)
     database: str = setting("The name of the database it uses.", "database", text=True)
     rate_per_s: float | None = setting("Mean arrivals per second.", None, minimum=0)
-    peak_rate_per_s: float | None = setting("Arrivals per second in the busiest hour; the mean unless given.", None, minimum=0)
+    peak_rate_per_s: float | None = setting(
+        "Arrivals per second in the busiest hour; the mean unless given.", None, minimum=0
+    )
     concurrency: float | None = setting("Mean invocations running at once, instead of a rate.", None, minimum=0)
-    environments: int | None = setting("A fixed number of environments, instead of a rate.", None, minimum=0, whole=True)
+    environments: int | None = setting(
+        "A fixed number of environments, instead of a rate.", None, minimum=0, whole=True
+    )
     arrivals: Arrivals | None = None
     warm_ms: float = setting("Mean duration of an invocation in a warm environment.", 100.0, above=0)
     cold_ms: float | None = setting(
-        "Mean duration of an invocation that waits for a new environment, Init included; 300 ms above warm_ms unless given.",
+        "Mean duration of an invocation that waits for a new environment, Init included; warm_ms + 300 unless given.",
         None,
         above=0,
     )
@@ -103,9 +113,13 @@ class Function:
     memory_mb: int = setting("The function's memory.", 512, minimum=128, maximum=10240, whole=True)
     architecture: str = setting("The processor it is billed for.", "x86_64", choices=("x86_64", "arm64"))
     reserved_concurrency: int | None = setting("Its reserved concurrency: a cap.", None, minimum=0, whole=True)
-    maximum_concurrency: int | None = setting("The queue's own cap (SQS MaximumConcurrency).", None, minimum=1, whole=True)
+    maximum_concurrency: int | None = setting(
+        "The queue's own cap (SQS MaximumConcurrency).", None, minimum=1, whole=True
+    )
     provisioned_concurrency: int = setting("Its provisioned concurrency.", 0, minimum=0, whole=True)
-    processes: int = setting("Processes in each environment (Managed Instances).", 1, minimum=1, maximum=1024, whole=True)
+    processes: int = setting(
+        "Processes in each environment (Managed Instances).", 1, minimum=1, maximum=1024, whole=True
+    )
     trigger: TriggerName = setting(
         "Who waits or retries: sync (the caller), async (Lambda), queue (an event source).", "sync", choices=TRIGGERS
     )
@@ -113,10 +127,14 @@ class Function:
     pool_size: int = setting("Connections each process may open (pool).", 1, minimum=1, maximum=10000, whole=True)
     connect_in_init: bool = setting("Provisioned environments connect in Init.", default=True, flag=True)
     query_ms: float | None = setting(
-        "How long an invocation occupies a connection (per-request, proxy); the whole handler unless given.", None, above=0
+        "How long an invocation occupies a connection (per-request, proxy); the whole handler unless given.",
+        None,
+        above=0,
     )
     queries: float = setting("Queries an invocation runs.", 1.0, minimum=0)
-    pinned_share: float = setting("Share of its environments that pin their proxy connection.", 0.0, minimum=0, maximum=1)
+    pinned_share: float = setting(
+        "Share of its environments that pin their proxy connection.", 0.0, minimum=0, maximum=1
+    )
     samples_ms: tuple[float, ...] = ()
     """Measured durations to draw from, from a lab run. Not a setting of the workload file itself."""
 
@@ -166,7 +184,9 @@ class Proxy:
     """A proxy's settings, in RDS Proxy's words."""
 
     max_connections_percent: float = setting("Share of the limit it may use.", 100.0, above=0, maximum=100)
-    borrow_timeout_s: float = setting("How long a client waits for a server connection.", 120.0, minimum=0, maximum=3600)
+    borrow_timeout_s: float = setting(
+        "How long a client waits for a server connection.", 120.0, minimum=0, maximum=3600
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +208,9 @@ class Database:
     instance_class: str | None = setting("Its instance class (db.t4g.medium).", None, text=True)
     min_acu: float | None = setting("Aurora Serverless v2: minimum capacity.", None, minimum=0, maximum=256)
     max_acu: float | None = setting("Aurora Serverless v2: maximum capacity.", None, minimum=1, maximum=256)
-    max_connections: int | None = setting("Its limit, where it is set or was read from the server.", None, minimum=1, whole=True)
+    max_connections: int | None = setting(
+        "Its limit, where it is set or was read from the server.", None, minimum=1, whole=True
+    )
     reserved_connections: int | None = setting(
         "Connections that are not the functions' (administration, other services); 3 for PostgreSQL engines, else 1.",
         None,
@@ -196,9 +218,13 @@ class Database:
         whole=True,
     )
     server_timeout_s: float = setting(
-        "When the server closes an idle connection or notices a silent reap (wait_timeout, keepalive).", 28800.0, above=0
+        "When the server closes an idle connection or notices a silent reap (wait_timeout, keepalive).",
+        28800.0,
+        above=0,
     )
-    vcpus: int | None = setting("Its processors; from the class unless given.", None, minimum=1, maximum=1024, whole=True)
+    vcpus: int | None = setting(
+        "Its processors; from the class unless given.", None, minimum=1, maximum=1024, whole=True
+    )
     proxy: Proxy | None = None
     costs: Costs | None = None
 

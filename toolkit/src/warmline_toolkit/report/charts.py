@@ -77,10 +77,12 @@ def step_panels(figure: StepFigure) -> list[str]:
     last_s = max((point[0] for panel in figure.panels for line in panel.lines for point in line), default=1.0)
     highest = max((point[1] for panel in figure.panels for line in panel.lines for point in line), default=0)
     highest = max(highest, figure.limit or 0, *(y for panel in figure.panels for _, y in panel.samples), 1)
-    return [_steps(panel, limit=figure.limit, last_s=last_s, highest=highest) for panel in figure.panels]
+    return [
+        _steps(panel, limit=figure.limit, last_s=last_s, highest=highest, since=figure.since) for panel in figure.panels
+    ]
 
 
-def _steps(panel: StepPanel, *, limit: float | None, last_s: float, highest: float) -> str:
+def _steps(panel: StepPanel, *, limit: float | None, last_s: float, highest: float, since: str) -> str:
     scale, unit = (MS_PER_S, "ms") if last_s <= SHORT_S else (1.0, "s")
     with mpl.rc_context(_STYLE):
         figure, axes = _figure()
@@ -119,7 +121,7 @@ def _steps(panel: StepPanel, *, limit: float | None, last_s: float, highest: flo
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.xaxis.grid(visible=False)
-        axes.set_xlabel(f"{unit} since the trial began")
+        axes.set_xlabel(f"{unit} since {since}")
         return _svg(figure, f"steps-{panel.name}", f"{panel.name}: connections open over time", _told(panel, limit))
 
 

@@ -73,6 +73,10 @@ class StepFigure:
     """The figure in words, for those who do not see it."""
     panels: tuple[StepPanel, ...]
     limit: float | None
+    since: str = "the trial began"
+    """What the time axis counts from."""
+    key: str = "connections, first trial"
+    """What the line in front is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,5 +148,7 @@ class Document:
     warnings: tuple[str, ...] = ()
     accents: tuple[str, ...] = ()
     """The names that get a colour of their own, in their order: the strategies."""
+    label: str = "lab report"
+    """What kind of document it is, in a word or two."""
     data: dict[str, Any] = field(default_factory=dict)
     """The same report for programs: what the JSON output holds."""

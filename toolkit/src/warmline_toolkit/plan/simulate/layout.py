@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -178,8 +180,19 @@ EVENT = np.dtype([("at_s", "f8"), ("code", "i8")])
 
 GHOST = np.dtype([("until_s", "f8"), ("connections", "i8")])
 
+
+def _source_digest() -> str:
+    """Return a digest of the engine's source."""
+    digest = hashlib.sha256()
+    for module in ("layout", "constants", "compiled", "clock", "environments", "database", "invocations", "engine"):
+        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
+    return digest.hexdigest()[:12]
+
+
 WORLD = np.dtype(
     [
+        # never read: it makes the compiled engine's argument types, and so its cache, those of this source
+        (f"source_{_source_digest()}", "i1"),
         # settings
         ("end_s", "f8"),
         ("idle_timeout_s", "f8"),
@@ -237,7 +250,7 @@ LATENCY_BINS = LATENCY_BINS_PER_DECADE * LATENCY_DECADES + 1
 
 
 class Fleet(NamedTuple):
-    """Everything the engine reads and writes. Arrays that are large only in the worst case are allocated, not touched."""
+    """Everything the engine reads and writes. What is large only in the worst case is allocated, not touched."""
 
     world: Any
     functions: Any

@@ -66,7 +66,7 @@ class Server:
         return max(1, math.floor(self.limit * share / 100))
 
 
-def simulate(
+def simulate(  # noqa: PLR0913 - the model's inputs, each under its own name
     functions: Sequence[Function],
     *,
     server: Server,
