@@ -1,4 +1,4 @@
-"""The simulation against closed forms, and the closed forms against each other. Fixed seeds; bounds are 4 sigma or more."""
+"""The simulation against closed forms, and the closed forms against each other. Fixed seeds; 4 sigma or more."""
 
 from __future__ import annotations
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from warmline_toolkit.plan.simulate.layout import Count
-from warmline_toolkit.plan.simulate.result import Simulation
 from warmline_toolkit.plan.simulate.run import Server, simulate
 from warmline_toolkit.plan.workload import Arrivals, Costs, Function, Platform, Proxy
+
+if TYPE_CHECKING:
+    from warmline_toolkit.plan.simulate.result import Simulation
 
 COSTS = Costs(connect_ms=10, connect_cpu_ms=0, query_cpu_ms=0)
 

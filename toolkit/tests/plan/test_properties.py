@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from warmline_toolkit.plan.simulate.layout import Count
-from warmline_toolkit.plan.simulate.result import Simulation
 from warmline_toolkit.plan.simulate.run import Server, simulate
 from warmline_toolkit.plan.workload import Arrivals, Costs, Function, Platform, Proxy
+
+if TYPE_CHECKING:
+    from warmline_toolkit.plan.simulate.result import Simulation
 
 COSTS = Costs(connect_ms=3, connect_cpu_ms=1, query_cpu_ms=0.5)
 DURATION_S = 300.0

@@ -152,7 +152,8 @@ def _size_lead(sized: DatabaseSize, recommendation: Recommendation) -> list[str]
     lead = [
         (
             f"{shorten(sized.total.typical)} connections in a usual hour, {sized.total.peak:,} at the busiest "
-            f"moment, {sized.deploy:,} in a deploy, {worst} in the worst case; the database leaves {allowed:,} to the functions."
+            f"moment, {sized.deploy:,} in a deploy, {worst} in the worst case; the database leaves {allowed:,} to the "
+            "functions."
         )
     ]
     broken = sized.first_break
