@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from warmline._slot import Slot
     from warmline._url import Address, Target
 
+_IDLE = State.IDLE
+_ACQUIRE = Step.ACQUIRE
+_REUSE = Kind.REUSE
 _DEVNULL: list[int] = []
 
 
@@ -85,6 +88,8 @@ class Base:
         self.outage: Instant | None = None
         self.epoch = 0
         self.crowded = False
+        self.pid = os.getpid()
+        self._here = Here(pid=0, generation=0, epoch=0)
 
     @property
     def address(self) -> Address:
@@ -126,8 +131,13 @@ class Base:
 
     def here(self, loop: Any = None) -> Here:
         """Say where this process stands now."""
-        epoch = self.epoch if self._provider is None else self.epoch + self._provider.epoch
-        return Here(pid=os.getpid(), generation=SNAPSHOT.number, epoch=epoch, loop=loop, outage=self.outage)
+        here = self._here  # one object, filled anew: this is on the path of every acquire
+        here.pid = self.pid
+        here.generation = SNAPSHOT.number
+        here.epoch = self.epoch if self._provider is None else self.epoch + self._provider.epoch
+        here.loop = loop
+        here.outage = self.outage
+        return here
 
     def credential(self, timeout_s: float) -> tuple[Target, Credential]:
         """Fetch the credential; return it with the target that logs in with it."""
@@ -163,12 +173,13 @@ class Base:
     def verdict(self, slot: Slot, loop: Any = None) -> Reuse:
         """Look at an idle slot's socket and clocks, and say what to do with its connection."""
         assert slot.session is not None  # noqa: S101 - an idle slot holds one
+        session = slot.session
         return decide(
             slot,
             here=self.here(loop),
             now=self.clock.read(),
-            polled=slot.session.polled() if self.driver.fileno(slot.connection) == slot.session.fd else Polled.CLOSED,
-            server_speaks_first=slot.session.speaks_first,
+            polled=session.polled() if self._driver.fileno(slot.connection) == session.fd else Polled.CLOSED,
+            server_speaks_first=session.speaks_first,
             ping_after_s=self.settings.ping_after_s,
         )
 
@@ -236,14 +247,14 @@ class Connector(Base):
         Costs no round trip when the policy says reuse. Whatever is raised leaves the slot empty.
         """
         reason = Reason.FIRST
-        if slot.state is State.IDLE:
+        if slot.state is _IDLE:
             verdict = self.verdict(slot)
             if type(verdict) is Reuse or (
                 type(verdict) is Ping and self._ping(slot, verdict.reason, deadline, invocation)
             ):
-                slot.step(Step.ACQUIRE)
+                slot.step(_ACQUIRE)
                 if type(verdict) is Reuse:
-                    self.events.tell(Kind.REUSE, verdict.reason, invocation=invocation)
+                    self.events.tell(_REUSE, verdict.reason, invocation=invocation)
                 assert slot.session is not None  # noqa: S101 - it holds a connection
                 slot.session.begin_use(deadline)
                 slot.session.by_user = True
@@ -301,13 +312,11 @@ class Connector(Base):
         session = slot.session
         assert session is not None  # noqa: S101 - a used slot holds one
         session.by_user = False
-        if session.lost or session.not_sent:
-            return Reason.LOST
-        driver = self.driver
+        driver = self._driver
         connection = slot.connection
-        if not driver.at_rest(connection):
+        if session.lost or session.not_sent or not driver.at_rest(connection):
             return Reason.LOST
-        if not driver.in_transaction(connection) and not session.dirty:
+        if not session.dirty and (session.statement is None or not driver.in_transaction(connection)):
             return None
         budget_s = 5.0 if deadline is None else deadline.cleanup_s()
         session.by_library = True

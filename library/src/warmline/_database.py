@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_IN_USE = State.IN_USE
+_RELEASE = Step.RELEASE
 PREWARMS_IN_INIT = ("on-demand", "provisioned-concurrency", "lambda-managed-instances", "local")
 
 
@@ -51,7 +53,6 @@ class Common:
         self._metrics = metrics
         self._current: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar("warmline", default=None)
         self._active: list[Invocation] = []
-        self._pid = os.getpid()
 
     def _invocation(self) -> Invocation | None:
         """Return the invocation that this code belongs to.
@@ -268,21 +269,23 @@ class Database(Common):
         return True
 
     def _after_fork(self) -> None:
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
+        if self._connector.pid != os.getpid():
+            self._connector.pid = os.getpid()
             self._active.clear()
             for slot in self._pool.after_fork():
                 if slot.state is State.IN_USE:
                     self._connector.discard(slot, Reason.FORKED, polite=False)
 
     def _acquire(self, invocation: Invocation | None) -> Slot:
-        if self._pid != os.getpid():
+        if self._connector.pid != os.getpid():
             self._after_fork()
         deadline = None if invocation is None else invocation.deadline
-        timeout_s = self.settings.acquire_timeout_s
-        if deadline is not None:
-            timeout_s = min(timeout_s, deadline.budget_s())
-        slot = self._pool.take(timeout_s)
+        slot = self._pool.take_now()
+        if slot is None:
+            timeout_s = self.settings.acquire_timeout_s
+            if deadline is not None:
+                timeout_s = min(timeout_s, deadline.budget_s())
+            slot = self._pool.take(timeout_s)
         try:
             self._connector.prepare(slot, deadline, invocation)
             if invocation is not None:
@@ -297,7 +300,7 @@ class Database(Common):
     def _release(self, slot: Slot, invocation: Invocation | None, *, discard: Reason | None = None) -> None:
         if invocation is not None and slot in invocation.acquired:
             invocation.acquired.remove(slot)
-        if slot.state is not State.IN_USE:
+        if slot.state is not _IN_USE:
             return
         deadline = None if invocation is None else invocation.deadline
         try:
@@ -310,7 +313,7 @@ class Database(Common):
             raise
         if reason is None:
             slot.idle_since = self._clock.read()
-            slot.step(Step.RELEASE)
+            slot.step(_RELEASE)
         else:
             polite = reason in (Reason.PER_REQUEST, Reason.DIRTY, Reason.READ_ONLY)
             self._connector.discard(slot, reason, polite=polite, invocation=invocation)

@@ -8,6 +8,7 @@ from enum import Enum
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from warmline._environment import Invocation
     from warmline._policy import Reason
@@ -52,24 +53,26 @@ class Events:
     the program already did; a Lambda runtime always has.
     """
 
-    __slots__ = ("_callback", "counts")
+    __slots__ = ("_callback", "_logger", "counts")
 
     def __init__(self, callback: Callable[[Event], None] | None) -> None:
         self._callback = callback
+        self._logger: Any = None
         self.counts: dict[str, int] = {}
 
     def tell(
         self, kind: Kind, reason: Reason, *, elapsed_us: int = 0, text: str = "", invocation: Invocation | None = None
     ) -> None:
         """Record one event. Without a callback or a DEBUG log level it costs two dictionary updates."""
-        name = kind.value
+        name = kind._value_  # the property `value` costs several times as much
         self.counts[name] = self.counts.get(name, 0) + 1
         if invocation is not None:
             invocation.counts[name] = invocation.counts.get(name, 0) + 1
             if kind is Kind.CONNECT:
                 invocation.counts["connect_us"] = invocation.counts.get("connect_us", 0) + elapsed_us
-        logging = sys.modules.get("logging")
-        logger = logging.getLogger("warmline") if logging is not None else None
+        logger = self._logger
+        if logger is None and "logging" in sys.modules:
+            logger = self._logger = sys.modules["logging"].getLogger("warmline")
         if logger is not None and logger.isEnabledFor(10):
             logger.debug("%s %s %d us%s", name, reason.value, elapsed_us, f" {text}" if text else "")
         if self._callback is None:

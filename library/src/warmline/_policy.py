@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from warmline._clock import elapsed_s
+from warmline._clock import reached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +122,9 @@ _EXPIRED = Retire(Reason.EXPIRED)
 _IDLE_LONG = Ping(Reason.IDLE_LONG)
 _UNREADABLE = Ping(Reason.UNREADABLE)
 _OUTAGE = Ping(Reason.OUTAGE)
+_QUIET = Polled.QUIET
+_DATA = Polled.DATA
+_CLOSED = Polled.CLOSED
 
 
 def decide(  # noqa: PLR0911, PLR0913 - one return a rule, and all it depends on
@@ -141,16 +144,16 @@ def decide(  # noqa: PLR0911, PLR0913 - one return a rule, and all it depends on
         return _RESTORED
     if slot.loop is not here.loop:
         return _OTHER_LOOP
-    if polled is Polled.CLOSED or (polled is Polled.DATA and not server_speaks_first):
+    if polled is _CLOSED or (polled is _DATA and not server_speaks_first):
         return _SERVER_CLOSED
     if slot.epoch != here.epoch:
         return _EPOCH
     assert slot.connected_at is not None and slot.idle_since is not None  # noqa: S101, PT018 - a held connection has both
-    if elapsed_s(slot.connected_at, now) > slot.lifetime_s:
+    if reached(slot.connected_at, now, slot.lifetime_s):
         return _EXPIRED
-    if polled is not Polled.QUIET:
+    if polled is not _QUIET:
         return _UNREADABLE
-    if elapsed_s(slot.idle_since, now) >= ping_after_s:
+    if ping_after_s <= 0 or reached(slot.idle_since, now, ping_after_s):
         return _IDLE_LONG
     if here.outage is not None and here.outage.monotonic_s >= slot.idle_since.monotonic_s:
         return _OUTAGE

@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from warmline._clock import Clock
 
+_IDLE = State.IDLE
+_get_ident = threading.get_ident
+
 
 class _Waiter:
     """One thread that waits: released with a slot in its hand."""
@@ -41,6 +44,18 @@ class Pool:
         self._idle: list[Slot] = []
         self._out: dict[Slot, int] = {}
         self._waiters: deque[_Waiter] = deque()
+
+    def take_now(self) -> Slot | None:
+        """Return a slot when one is to be had without waiting."""
+        with self._lock:
+            if self._idle:
+                slot = self._idle.pop()
+            elif len(self._out) < self._limit:
+                slot = Slot()
+            else:
+                return None
+            self._out[slot] = _get_ident()
+            return slot
 
     def take(self, timeout_s: float) -> Slot:
         """Return a slot, waiting up to *timeout_s* for one.
@@ -108,7 +123,7 @@ class Pool:
                 waiter.slot = slot
                 self._out[slot] = waiter.holder
                 waiter.gate.release()
-            elif slot.state is State.IDLE:
+            elif slot.state is _IDLE:
                 self._idle.append(slot)
             return True
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _RDHUP: int = getattr(select, "POLLRDHUP", 0)
 _GONE = _RDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
+_QUIET = Polled.QUIET
+
 
 class Session:
     """The record of one server connection, written by the driver's connection, read when it is released or fails.
@@ -95,7 +97,7 @@ class Session:
             return Polled.BLIND
         seen = self._poll(0)
         if not seen:
-            return Polled.QUIET
+            return _QUIET
         return Polled.CLOSED if seen[0][1] & _GONE else Polled.DATA
 
     def before(  # noqa: C901 - the one place that every statement passes

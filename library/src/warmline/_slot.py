@@ -20,6 +20,8 @@ class State(Enum):
     IDLE = "idle"
     IN_USE = "in-use"
 
+    __hash__ = object.__hash__
+
 
 class Step(Enum):
     """What can happen to a slot."""
@@ -31,6 +33,8 @@ class Step(Enum):
     RELEASE = "release"
     DISCARD = "discard"
 
+    __hash__ = object.__hash__
+
 
 _TRANSITIONS: Final = {
     (State.EMPTY, Step.CONNECT): State.CONNECTING,
@@ -41,6 +45,8 @@ _TRANSITIONS: Final = {
     (State.IDLE, Step.DISCARD): State.EMPTY,
     (State.IN_USE, Step.DISCARD): State.EMPTY,
 }
+
+_EMPTY = State.EMPTY
 
 
 def after(state: State, step: Step) -> State:
@@ -88,7 +94,7 @@ class Slot:
 
     def step(self, step: Step) -> None:
         """Move to the state that follows; forget the connection where the new state holds none."""
-        self.state = after(self.state, step)
-        if self.state is State.EMPTY:
+        self.state = state = after(self.state, step)
+        if state is _EMPTY:
             self.connection = None
             self.session = None

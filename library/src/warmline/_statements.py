@@ -55,7 +55,7 @@ _writes_anyway = Pattern(r"\binto\b|\bfor\s+(?:update|share)\b|;\s*\S|\w\s*\(|\b
 begins_anew = Pattern(r"^\s*(?:rollback|begin|start|commit)\b")
 """Leaves a transaction that failed, or opens another."""
 
-rolls_back = Pattern(r"^\s*rollback\b")
+rolls_back = Pattern(r"^\s*rollback\b(?!\s+(?:work\s+)?to\b)")
 """Ends a transaction without a trace."""
 
 ends_transaction = Pattern(_LEAD + r"(?:commit|end|prepare\s+transaction|xa\s+(?:commit|prepare))\b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from warmline._outcome import Failure
+from warmline._statements import Pattern
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,3 +57,13 @@ def code_of(error: BaseException) -> int | None:
 def begin_statement(*, read_only: bool) -> str:
     """Return the statement that opens a transaction."""
     return "START TRANSACTION READ ONLY" if read_only else "BEGIN"
+
+
+opens_transaction = Pattern(r"^\s*(?:begin\b|start\s+transaction\b)")
+"""BEGIN or START TRANSACTION, alone."""
+
+may_open_transaction = Pattern(r"\b(?:call|begin|start\s+transaction|execute|xa|chain|autocommit)\b")
+"""Can leave a transaction open, where it is not a plain BEGIN."""
+
+is_plain_commit = Pattern(r"^\s*commit\s*;?\s*$")
+"""COMMIT with nothing around it, so that surely no transaction is open afterwards."""
