@@ -24,9 +24,14 @@ from warmline._events import Event, Kind
 from warmline._hooks import close_on_sigterm
 from warmline._policy import Reason
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from warmline._async import AsyncDatabase
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncDatabase",
     "AuthRejected",
     "CommitUnknown",
     "Credential",
@@ -49,3 +54,12 @@ __all__ = [
     "UsedAfterRelease",
     "close_on_sigterm",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs asyncio only when it is asked for: asyncio alone takes tens of milliseconds."""
+    if name == "AsyncDatabase":
+        from warmline._async import AsyncDatabase  # noqa: PLC0415 - see above
+
+        return AsyncDatabase
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

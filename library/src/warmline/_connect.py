@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _IDLE = State.IDLE
 _ACQUIRE = Step.ACQUIRE
 _REUSE = Kind.REUSE
+CLEANUP_S = 5.0
 _DEVNULL: list[int] = []
 
 
@@ -183,6 +184,39 @@ class Base:
             ping_after_s=self.settings.ping_after_s,
         )
 
+    def tell_of_rollback(self, session: Session, invocation: Invocation | None) -> None:
+        """Warn of a transaction left open; one that is left by an exception is rolled back as its author meant."""
+        if session.left_by_exception:
+            self.events.tell(Kind.ROLLBACK, Reason.FAILED, invocation=invocation)
+            return
+        opener = _text(session.opened_by) + (f" (then {_text(session.work)})" if session.work is not None else "")
+        self.events.tell(Kind.ROLLBACK, Reason.NOT_COMMITTED, text=opener, invocation=invocation)
+        warn(
+            "a transaction was still open when its connection was released; it is rolled back. It was opened by: %s",
+            opener,
+        )
+
+    def was_reset(self, session: Session, invocation: Invocation | None) -> None:
+        """Take note that a session is as new."""
+        session.dirty = False
+        session.reset_suffices = True
+        self.events.tell(Kind.RESET, Reason.DIRTY, invocation=invocation)
+
+    def let_go(self, slot: Slot, reason: Reason, invocation: Invocation | None) -> tuple[Any, Session]:
+        """Empty *slot*, and return what it held, for the library alone to close."""
+        connection, session = slot.connection, slot.session
+        slot.step(Step.DISCARD)
+        self.events.tell(Kind.DISCARD, reason, invocation=invocation)
+        assert session is not None  # noqa: S101 - a slot with a connection has one
+        session.by_user = False
+        session.by_library = True
+        return connection, session
+
+    @staticmethod
+    def cleanup_s(deadline: Deadline | None) -> float:
+        """Return how long rolling back and resetting may take."""
+        return CLEANUP_S if deadline is None else deadline.cleanup_s()
+
 
 class Attempts:
     """The bookkeeping of connecting: how long, how often, with which credential. Decides; performs nothing."""
@@ -318,11 +352,11 @@ class Connector(Base):
             return Reason.LOST
         if not session.dirty and (session.statement is None or not driver.in_transaction(connection)):
             return None
-        budget_s = 5.0 if deadline is None else deadline.cleanup_s()
+        budget_s = self.cleanup_s(deadline)
         session.by_library = True
         try:
             if driver.in_transaction(connection):
-                self._tell_of_rollback(session, invocation)
+                self.tell_of_rollback(session, invocation)
                 try:
                     driver.rollback(connection, timeout_s=budget_s)
                 except Exception:  # noqa: BLE001 - closing the connection rolls back as well
@@ -332,18 +366,6 @@ class Connector(Base):
         finally:
             session.by_library = False
         return None
-
-    def _tell_of_rollback(self, session: Session, invocation: Invocation | None) -> None:
-        """Warn of a transaction left open; one that is left by an exception is rolled back as its author meant."""
-        if session.left_by_exception:
-            self.events.tell(Kind.ROLLBACK, Reason.FAILED, invocation=invocation)
-            return
-        opener = _text(session.opened_by) + (f" (then {_text(session.work)})" if session.work is not None else "")
-        self.events.tell(Kind.ROLLBACK, Reason.NOT_COMMITTED, text=opener, invocation=invocation)
-        warn(
-            "a transaction was still open when its connection was released; it is rolled back. It was opened by: %s",
-            opener,
-        )
 
     def _reset(self, slot: Slot, budget_s: float, invocation: Invocation | None) -> Reason | None:
         session = slot.session
@@ -356,20 +378,13 @@ class Connector(Base):
                 return Reason.DIRTY
         except Exception:  # noqa: BLE001 - whatever it fails with, the session is not known to be clean
             return Reason.RESET_FAILED
-        session.dirty = False
-        session.reset_suffices = True
-        self.events.tell(Kind.RESET, Reason.DIRTY, invocation=invocation)
+        self.was_reset(session, invocation)
         return None
 
     def discard(self, slot: Slot, reason: Reason, *, polite: bool, invocation: Invocation | None = None) -> None:
         """Close the slot's connection: politely, or without a byte reaching the server. Never raises."""
-        connection, session = slot.connection, slot.session
-        slot.step(Step.DISCARD)
-        self.events.tell(Kind.DISCARD, reason, invocation=invocation)
-        assert session is not None  # noqa: S101 - a slot with a connection has one
-        session.by_user = False
-        session.by_library = True
-        if not polite and self.driver.fileno(connection) == session.fd:
+        connection, session = self.let_go(slot, reason, invocation)
+        if not polite and session.fd >= 0 and self.driver.fileno(connection) == session.fd:
             cut_off(session.fd)
         try:
             self.driver.close(connection)

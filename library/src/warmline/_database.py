@@ -7,9 +7,9 @@ import functools
 import os
 
 from warmline._clock import SystemClock
-from warmline._connect import Connector, random_unit
+from warmline._connect import Base, Connector, random_unit
 from warmline._environment import init_type, invocation_from
-from warmline._errors import DeadlineExceeded, Error, NotSent, SettingsError, TransactionLost
+from warmline._errors import Error, NotSent, ReadOnlyServer, SettingsError, TransactionLost
 from warmline._events import Event, Events, Kind, emf_line, warn
 from warmline._hooks import register
 from warmline._outcome import Failure, translate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from warmline._clock import Clock
     from warmline._credentials import Provider
-    from warmline._environment import Invocation
+    from warmline._environment import Deadline, Invocation
     from warmline._settings import Strategy, Via
     from warmline._slot import Slot
 
@@ -39,20 +39,119 @@ PREWARMS_IN_INIT = ("on-demand", "provisioned-concurrency", "lambda-managed-inst
 
 
 class Common:
-    """What `Database` and `AsyncDatabase` share: invocations, events, statistics."""
+    """What `Database` and `AsyncDatabase` share: settings, invocations, events, statistics."""
 
     settings: Settings
+    _connector: Base
+    _pool: Any
+    _is_async = False
 
-    def __init__(self, *, clock: Clock, on_event: Callable[[Event], None] | None, metrics: str | None) -> None:
+    def __init__(  # noqa: PLR0913 - one argument a setting, all by keyword
+        self,
+        url: str,
+        *,
+        auth: Provider | str | Callable[[], str | tuple[str, str]] | None = None,
+        strategy: Strategy = "keep-open",
+        via: Via = "auto",
+        connection_limit: int | None = None,
+        wait_for_connections: bool = True,
+        queue_limit: int = 0,
+        acquire_timeout_s: float = 30.0,
+        ping_after_s: float = 240.0,
+        max_lifetime_s: float = 900.0,
+        connect_timeout_s: float = 5.0,
+        connect_budget_s: float = 15.0,
+        close_when_crowded: bool = True,
+        tls: str | None = None,
+        ca_file: str | None = None,
+        driver_options: Mapping[str, Any] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        metrics: str | None = None,
+        clock: Clock | None = None,
+        driver: Any = None,
+    ) -> None:
         if metrics not in (None, "emf"):
             raise SettingsError(
                 f"metrics is {metrics!r}", next_step='Use "emf" for CloudWatch embedded metrics, or leave it out.'
             )
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._events = Events(on_event)
         self._metrics = metrics
         self._current: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar("warmline", default=None)
         self._active: list[Invocation] = []
+        self.settings = Settings(
+            strategy=strategy,
+            via=via,
+            connection_limit=connection_limit,
+            wait_for_connections=wait_for_connections,
+            queue_limit=queue_limit,
+            acquire_timeout_s=acquire_timeout_s,
+            ping_after_s=ping_after_s,
+            max_lifetime_s=max_lifetime_s,
+            connect_timeout_s=connect_timeout_s,
+            connect_budget_s=connect_budget_s,
+            close_when_crowded=close_when_crowded,
+        )
+        self._make(
+            url=url,
+            settings=self.settings,
+            auth=auth,
+            tls=tls,
+            ca_file=ca_file,
+            application_name=os.environ.get("AWS_LAMBDA_FUNCTION_NAME"),
+            driver_options=driver_options or {},
+            clock=self._clock,
+            events=self._events,
+            is_async=self._is_async,
+            driver=driver,
+        )
+        register(self)
+
+    def _make(self, **collaborators: Any) -> None:
+        """Make the connector and the pool."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        counts = self._pool.counts()
+        return f"<{type(self).__name__} {self.settings.strategy} {counts['in_use']} in use, {counts['idle']} idle>"
+
+    def _enter(self, invocation: Invocation) -> Any:
+        """Make *invocation* the current one; return what `_leave` needs."""
+        self._active.append(invocation)
+        return self._current.set(invocation)
+
+    def _leave(self, invocation: Invocation, token: Any) -> None:
+        """End being in *invocation*."""
+        self._current.reset(token)
+        self._active.remove(invocation)
+
+    def _acquire_timeout_s(self, deadline: Deadline | None) -> float:
+        """Return how long to wait for a connection to become free."""
+        timeout_s = self.settings.acquire_timeout_s
+        return timeout_s if deadline is None else min(timeout_s, deadline.budget_s())
+
+    def _has_time(self, pause_s: float) -> bool:
+        """Say whether the invocation has time left after a pause."""
+        invocation = self._invocation()
+        return invocation is None or invocation.deadline is None or invocation.deadline.budget_s() > pause_s
+
+    def _closes_at_end(self) -> Reason | None:
+        """Return why idle connections are closed at the end of an invocation, if they are."""
+        if self.settings.close_when_crowded and self._connector.crowded:
+            self._connector.crowded = False
+            return Reason.CROWDED
+        return Reason.PER_REQUEST if self.settings.strategy == "per-request" else None
+
+    def invalidate(self) -> None:
+        """Retire all connections that exist now at their next use, as after a change of credential or host."""
+        self._connector.epoch += 1
+
+    def stats(self) -> dict[str, int | str]:
+        """Return the strategy, connections open, idle and in use, callers waiting, and each event's count."""
+        counts = self._pool.counts()
+        open_now = counts["idle"] + counts["in_use"]
+        events = {f"{name}s": count for name, count in self._events.counts.items()}
+        return {"strategy": self.settings.strategy, "open": open_now, **counts, **events}
 
     def _invocation(self) -> Invocation | None:
         """Return the invocation that this code belongs to.
@@ -105,65 +204,17 @@ class Database(Common):
         metrics: "emf" writes one CloudWatch embedded-metric line for each invocation to standard output.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a setting, all by keyword
-        self,
-        url: str,
-        *,
-        auth: Provider | str | Callable[[], str | tuple[str, str]] | None = None,
-        strategy: Strategy = "keep-open",
-        via: Via = "auto",
-        connection_limit: int | None = None,
-        wait_for_connections: bool = True,
-        queue_limit: int = 0,
-        acquire_timeout_s: float = 30.0,
-        ping_after_s: float = 240.0,
-        max_lifetime_s: float = 900.0,
-        connect_timeout_s: float = 5.0,
-        connect_budget_s: float = 15.0,
-        close_when_crowded: bool = True,
-        tls: str | None = None,
-        ca_file: str | None = None,
-        driver_options: Mapping[str, Any] | None = None,
-        on_event: Callable[[Event], None] | None = None,
-        metrics: str | None = None,
-        clock: Clock | None = None,
-        driver: Any = None,
-    ) -> None:
-        super().__init__(clock=clock or SystemClock(), on_event=on_event, metrics=metrics)
-        self.settings = Settings(
-            strategy=strategy,
-            via=via,
-            connection_limit=connection_limit,
-            wait_for_connections=wait_for_connections,
-            queue_limit=queue_limit,
-            acquire_timeout_s=acquire_timeout_s,
-            ping_after_s=ping_after_s,
-            max_lifetime_s=max_lifetime_s,
-            connect_timeout_s=connect_timeout_s,
-            connect_budget_s=connect_budget_s,
-            close_when_crowded=close_when_crowded,
-        )
-        self._connector = Connector(
-            url,
-            settings=self.settings,
-            auth=auth,
-            tls=tls,
-            ca_file=ca_file,
-            application_name=os.environ.get("AWS_LAMBDA_FUNCTION_NAME"),
-            driver_options=driver_options or {},
-            clock=self._clock,
-            events=self._events,
-            is_async=False,
-            driver=driver,
-        )
-        self._pool = Pool(
-            limit=self.settings.connection_limit, wait=wait_for_connections, queue_limit=queue_limit, clock=self._clock
-        )
-        register(self)
+    _connector: Connector
+    _pool: Pool
 
-    def __repr__(self) -> str:
-        counts = self._pool.counts()
-        return f"<Database {self.settings.strategy} {counts['in_use']} in use, {counts['idle']} idle>"
+    def _make(self, **collaborators: Any) -> None:
+        self._connector = Connector(**collaborators)
+        self._pool = Pool(
+            limit=self.settings.connection_limit,
+            wait=self.settings.wait_for_connections,
+            queue_limit=self.settings.queue_limit,
+            clock=self._clock,
+        )
 
     # ------------------------------------------------------------------ invocations
 
@@ -189,14 +240,13 @@ class Database(Common):
         for slot in list(invocation.acquired):
             warn(
                 "a connection of this invocation was not released; it is closed. Its last statement was: %s",
-                _shown(slot),
+                shown_last(slot),
             )
             if self._pool.forget(slot) and slot.state is State.IN_USE:
                 self._connector.discard(slot, Reason.NOT_RELEASED, polite=False, invocation=invocation)
-        crowded = self.settings.close_when_crowded and self._connector.crowded
-        if self.settings.strategy == "per-request" or crowded:
-            self._connector.crowded = False
-            self._close_idle(Reason.CROWDED if crowded else Reason.PER_REQUEST, invocation)
+        reason = self._closes_at_end()
+        if reason is not None:
+            self._close_idle(reason, invocation)
         self._ended(invocation)
 
     # ------------------------------------------------------------------ acquire and release
@@ -268,24 +318,22 @@ class Database(Common):
         self._release(slot, None)
         return True
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """In a forked child, drop everything of the parent's without touching it."""
         if self._connector.pid != os.getpid():
             self._connector.pid = os.getpid()
             self._active.clear()
-            for slot in self._pool.after_fork():
-                if slot.state is State.IN_USE:
+            for slot in self._pool.drain() + self._pool.after_fork():
+                if slot.connection is not None:
                     self._connector.discard(slot, Reason.FORKED, polite=False)
 
     def _acquire(self, invocation: Invocation | None) -> Slot:
         if self._connector.pid != os.getpid():
-            self._after_fork()
+            self.after_fork()
         deadline = None if invocation is None else invocation.deadline
         slot = self._pool.take_now()
         if slot is None:
-            timeout_s = self.settings.acquire_timeout_s
-            if deadline is not None:
-                timeout_s = min(timeout_s, deadline.budget_s())
-            slot = self._pool.take(timeout_s)
+            slot = self._pool.take(self._acquire_timeout_s(deadline))
         try:
             self._connector.prepare(slot, deadline, invocation)
             if invocation is not None:
@@ -330,27 +378,13 @@ class Database(Common):
         """Close all idle connections. The object stays usable: the next `connection` connects anew."""
         self._close_idle(Reason.CLOSED)
 
-    def invalidate(self) -> None:
-        """Retire all connections that exist now at their next use, as after a change of credential or host."""
-        self._connector.epoch += 1
-
     def before_snapshot(self) -> None:
         """Close everything before SnapStart's snapshot: what is open then would be shared by all that restore it."""
         self._close_idle(Reason.BEFORE_SNAPSHOT)
 
-    def stats(self) -> dict[str, int | str]:
-        """Return the strategy, connections open, idle and in use, callers waiting, and each event's count."""
-        counts = self._pool.counts()
-        open_now = counts["idle"] + counts["in_use"]
-        return {
-            "strategy": self.settings.strategy,
-            "open": open_now,
-            **counts,
-            **{f"{k}s": v for k, v in self._events.counts.items()},
-        }
 
-
-def _shown(slot: Slot) -> str:
+def shown_last(slot: Slot) -> str:
+    """Return the last statement of a slot's user, for a message."""
     from warmline._statements import shown  # noqa: PLC0415 - only when there is something to show
 
     return "none" if slot.session is None or slot.session.statement is None else shown(slot.session.statement)
@@ -369,28 +403,24 @@ class _Invoked:
 
     def __enter__(self) -> None:
         database = self._database
-        database._after_fork()  # noqa: SLF001 - one class in two parts
-        if database._current.get() is not None:  # noqa: SLF001
-            return
-        self._invocation = invocation_from(self._context, clock=database._clock)  # noqa: SLF001
-        self._token = database._current.set(self._invocation)  # noqa: SLF001
-        database._active.append(self._invocation)  # noqa: SLF001
+        database.after_fork()
+        if database._current.get() is None:  # noqa: SLF001 - one class in two parts
+            self._invocation = invocation_from(self._context, clock=database._clock)  # noqa: SLF001
+            self._token = database._enter(self._invocation)  # noqa: SLF001
 
     def __exit__(self, kind: object, error: object, trace: object) -> Literal[False]:
         if self._invocation is not None:
-            database = self._database
-            database._current.reset(self._token)  # noqa: SLF001 - one class in two parts
-            database._active.remove(self._invocation)  # noqa: SLF001
-            database._end(self._invocation)  # noqa: SLF001
+            self._database._leave(self._invocation, self._token)  # noqa: SLF001 - one class in two parts
+            self._database._end(self._invocation)  # noqa: SLF001
         return False
 
 
-class _Use:
-    """The `with` block of one acquired connection, with or without a transaction."""
+class Judge:
+    """One acquired connection's `with` block, without its I/O: what an exception that leaves it means."""
 
     __slots__ = ("_database", "_invocation", "_read_only", "_slot", "_transaction", "effects")
 
-    def __init__(self, database: Database, *, transaction: bool, read_only: bool) -> None:
+    def __init__(self, database: Any, *, transaction: bool, read_only: bool) -> None:
         self._database = database
         self._transaction = transaction
         self._read_only = read_only
@@ -399,15 +429,75 @@ class _Use:
         self.effects = False
         """Whether something of the block is in the database although the block failed."""
 
+    def needs_commit(self, slot: Slot) -> bool:
+        """Say whether the block left a transaction to commit; raise where the server has ended it, as that lost it."""
+        driver = self._database._connector.driver  # noqa: SLF001 - one class in two parts
+        session = slot.session
+        assert session is not None  # noqa: S101 - the slot is in use
+        if session.lost or session.not_sent:
+            return True  # committing raises what losing it means
+        if driver.failed(slot.connection):
+            raise TransactionLost(
+                "an error inside the transaction was caught, and the server has rolled all of it back",
+                next_step="Let the error leave the block, or use a savepoint around what may fail.",
+            )
+        return not driver.at_rest(slot.connection) or bool(driver.in_transaction(slot.connection))
+
+    def judge(self, slot: Slot, error: BaseException, *, committing: bool) -> None:
+        """Raise the library's error for what leaves the block, when it has one."""
+        driver = self._database._connector.driver  # noqa: SLF001 - one class in two parts
+        session = slot.session
+        if session is None or not isinstance(error, Exception):
+            return
+        failure = driver.classify(error)
+        if failure in (Failure.LOST, Failure.IDLE_CLOSED):
+            session.lost = True
+        translated = translate(
+            error, session, failure, committing=committing, commits_implicitly=driver.ENGINE == "mysql"
+        )
+        if translated is None or translated is error:
+            return
+        raise translated from error
+
+    def discard_for(self, slot: Slot, error: Error) -> Reason | None:
+        """Return why an error of the library ends the connection too, if it does."""
+        if isinstance(error, ReadOnlyServer):
+            return Reason.READ_ONLY
+        return Reason.LOST if slot.session is not None and slot.session.lost else None
+
+    def before_release(self, slot: Slot, error: BaseException | None) -> None:
+        """Keep what `run` needs to know, and why the block ended."""
+        if slot.session is not None:
+            self.effects = slot.session.effects
+            slot.session.left_by_exception = error is not None
+
+    @staticmethod
+    def lost_twice(error: BaseException) -> BaseException:
+        """Return the error for a second connection lost on BEGIN."""
+        if isinstance(error, Error) or not isinstance(error, Exception):
+            return error
+        return NotSent(
+            f"the connection was lost twice before a transaction began: {error}",
+            next_step="Look at the server: it closes new connections.",
+        )
+
+
+class _Use(Judge):
+    """The `with` block of one acquired connection, with or without a transaction."""
+
+    __slots__ = ()
+
+    _database: Database
+
     def __enter__(self) -> Any:
         database = self._database
         self._invocation = invocation = database._invocation()  # noqa: SLF001 - one class in two parts
         self._slot = slot = database._acquire(invocation)  # noqa: SLF001
         if self._transaction:
-            self._begin(slot)
-        return self._slot.connection
+            slot = self._begin(slot)
+        return slot.connection
 
-    def _begin(self, slot: Slot) -> None:
+    def _begin(self, slot: Slot) -> Slot:
         """Open the transaction; BEGIN has no effect, so that a connection lost on it is replaced, once."""
         database = self._database
         driver = database._connector.driver  # noqa: SLF001 - one class in two parts
@@ -415,24 +505,20 @@ class _Use:
             driver.begin(slot.connection, read_only=self._read_only)
         except BaseException as error:
             failure = driver.classify(error)
-            database._release(slot, self._invocation, discard=Reason.LOST)  # noqa: SLF001
             self._slot = None
+            database._release(slot, self._invocation, discard=Reason.LOST)  # noqa: SLF001
             if failure not in (Failure.LOST, Failure.IDLE_CLOSED) or isinstance(error, Error):
                 raise
         else:
-            return
+            return slot
         self._slot = slot = database._acquire(self._invocation)  # noqa: SLF001
         try:
             driver.begin(slot.connection, read_only=self._read_only)
         except BaseException as error:
-            database._release(slot, self._invocation, discard=Reason.LOST)  # noqa: SLF001
             self._slot = None
-            if isinstance(error, Error) or not isinstance(error, Exception):
-                raise
-            raise NotSent(
-                f"the connection was lost twice before a transaction began: {error}",
-                next_step="Look at the server: it closes new connections.",
-            ) from error
+            database._release(slot, self._invocation, discard=Reason.LOST)  # noqa: SLF001
+            raise self.lost_twice(error) from error
+        return slot
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -446,63 +532,22 @@ class _Use:
             if error is None and self._transaction:
                 self._commit(slot)
             elif error is not None:
-                discard = self._judge(slot, error, committing=False)
+                self.judge(slot, error, committing=False)
         except Error as translated:
-            discard = self._discard_for(slot, translated)
+            discard = self.discard_for(slot, translated)
             raise
         finally:
-            session = slot.session
-            self.effects = session is not None and session.effects
-            if session is not None and error is not None:
-                session.left_by_exception = True
+            self.before_release(slot, error)
             self._database._release(slot, self._invocation, discard=discard)  # noqa: SLF001 - one class in two parts
         return False
 
     def _commit(self, slot: Slot) -> None:
-        """Commit what the block left open; a transaction that the server already ended is an error, not a success."""
-        driver = self._database._connector.driver  # noqa: SLF001 - one class in two parts
-        session = slot.session
-        assert session is not None  # noqa: S101 - the slot is in use
-        connection = slot.connection
-        if not (session.lost or session.not_sent):
-            if driver.failed(connection):
-                raise TransactionLost(
-                    "an error inside the transaction was caught, and the server has rolled all of it back",
-                    next_step="Let the error leave the block, or use a savepoint around what may fail.",
-                )
-            if driver.at_rest(connection) and not driver.in_transaction(connection):
-                return
+        if not self.needs_commit(slot):
+            return
         try:
-            driver.commit(connection)
+            self._database._connector.driver.commit(slot.connection)  # noqa: SLF001 - one class in two parts
         except BaseException as error:
-            self._judge(slot, error, committing=True)
+            self.judge(slot, error, committing=True)
             raise
-        session.committed()
-
-    def _judge(self, slot: Slot, error: BaseException, *, committing: bool) -> Reason | None:
-        """Raise the library's error for what leaves the block, when it has one; else say whether to discard."""
-        connector = self._database._connector  # noqa: SLF001 - one class in two parts
-        session = slot.session
-        if session is None or not isinstance(error, Exception):
-            return None
-        failure = connector.driver.classify(error)
-        if failure in (Failure.LOST, Failure.IDLE_CLOSED):
-            session.lost = True
-        translated = translate(
-            error, session, failure, committing=committing, commits_implicitly=connector.driver.ENGINE == "mysql"
-        )
-        if translated is None or translated is error:
-            return None
-        if isinstance(error, Error):
-            raise translated from error.__cause__ or error
-        raise translated from error
-
-    def _discard_for(self, slot: Slot, error: Error) -> Reason | None:
-        from warmline._errors import ReadOnlyServer  # noqa: PLC0415 - only on failure
-
-        if isinstance(error, ReadOnlyServer):
-            return Reason.READ_ONLY
-        session = slot.session
-        if isinstance(error, DeadlineExceeded) and session is not None and not session.lost:
-            return None
-        return Reason.LOST if session is not None and session.lost else None
+        assert slot.session is not None  # noqa: S101 - the slot is in use
+        slot.session.committed()

@@ -10,8 +10,8 @@ from MySQLdb.connections import Connection
 
 from warmline._errors import SettingsError
 from warmline._outcome import Failure
-from warmline._statements import is_all_or_nothing, rolls_back
 from warmline._statements import ends_transaction as commits
+from warmline._statements import is_all_or_nothing, rolls_back
 from warmline.drivers import _mysql
 from warmline.drivers._tcp import keep_alive
 

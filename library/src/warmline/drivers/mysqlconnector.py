@@ -34,25 +34,13 @@ class WarmlineConnection(_MySQLConnection):  # type: ignore[misc]  # see above
     warmline_session: Session | None = None
     warmline_context: Any = None
     warmline_autocommit = True
-    warmline_open = False
     _until_s: float | None = None
 
     def limit(self, timeout_s: float | None) -> None:
         """Let no read from now on wait longer than *timeout_s*; None follows the deadline again."""
         self._until_s = None if timeout_s is None else time.monotonic() + timeout_s
 
-    # the connector reads this before each read: as a property it follows the time that is left
-    @property
-    def _read_timeout(self) -> float | None:
-        return self._left_s()
-
-    @_read_timeout.setter
-    def _read_timeout(self, value: float | None) -> None:
-        """Ignore what the driver would set: `limit` and the deadline decide."""
-
     def _left_s(self) -> float | None:
-        if not self.warmline_open:
-            return None  # the connector checks its own setting while it connects; connection_timeout bounds that
         if self._until_s is not None:
             return max(0.001, self._until_s - time.monotonic())
         session = self.warmline_session
@@ -60,14 +48,13 @@ class WarmlineConnection(_MySQLConnection):  # type: ignore[misc]  # see above
 
     def _get_connection(self) -> Any:
         channel = super()._get_connection()
+        receive = channel.recv
+        # every read passes here: it waits no longer than the time that is left when it begins
+        channel.recv = lambda read_timeout=None: receive(read_timeout or self._left_s())
         if self.warmline_context is not None:
             # the connector would make a context, and load every CA of the machine, for each connection
             channel.build_ssl_context = lambda *_arguments, **_named: self.warmline_context
         return channel
-
-    def _open_connection(self) -> None:
-        super()._open_connection()
-        self.warmline_open = True
 
     def _post_connection(self) -> None:
         """Set the character set; autocommit only where the handshake says that it is off."""
@@ -105,7 +92,7 @@ class WarmlineConnection(_MySQLConnection):  # type: ignore[misc]  # see above
             session.not_sent = True
             raise
         session.wait()
-        return self._socket.recv(self._left_s())
+        return self._socket.recv()
 
     def cmd_query(self, *args: Any, **named: Any) -> Any:
         """Send a statement."""

@@ -74,9 +74,7 @@ class WarmlineConnection(psycopg.Connection[Any]):
         if not session.by_library and status != _ACTIVE:
             text = self.warmline_text
             if text is None:
-                name = getattr(gen, "__name__", "")
-                # a step of psycopg's own that is not known to be harmless may be a COMMIT
-                text = _NAMES.get(name, f"END /* {name} */")
+                text = text_of_step(gen)
             self.warmline_text = None
             if not session.before(text, in_transaction=status != _IDLE):
                 self.pgconn.finish()
@@ -89,6 +87,12 @@ class WarmlineConnection(psycopg.Connection[Any]):
                 _in_time(gen, session), min(interval, max(0.001, session.deadline.budget_s())), **kwargs
             )
         return super().wait(gen, interval, **kwargs)
+
+
+def text_of_step(gen: Any) -> str:
+    """Return a statement that stands for a step of psycopg's own: what is not known to be harmless may be a COMMIT."""
+    name = getattr(gen, "__name__", "")
+    return _NAMES.get(name, f"END /* {name} */")
 
 
 def _until(gen: Generator[Any, Any, Any], until_s: float) -> Generator[Any, Any, Any]:
@@ -129,8 +133,9 @@ def _in_time(gen: Generator[Any, Any, Any], session: Session) -> Generator[Any, 
         gen.close()
 
 
-def _options(target: Target) -> dict[str, Any]:
-    options: dict[str, Any] = {
+def options(target: Target, timeout_s: float, *, cursor: Any) -> dict[str, Any]:
+    """Return the arguments of psycopg's connect."""
+    given: dict[str, Any] = {
         "host": target.unix_socket or target.host,
         "port": target.port,
         "user": target.user or None,
@@ -145,7 +150,14 @@ def _options(target: Target) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
     }
-    return {name: value for name, value in options.items() if value is not None}
+    return {
+        **{name: value for name, value in given.items() if value is not None},
+        "connect_timeout": max(2, int(timeout_s)),
+        "autocommit": True,
+        "prepare_threshold": None if target.multiplexed else 5,
+        "cursor_factory": cursor,
+        **target.driver_options,
+    }
 
 
 def connect(target: Target, session: Session, *, timeout_s: float) -> WarmlineConnection:
@@ -153,15 +165,7 @@ def connect(target: Target, session: Session, *, timeout_s: float) -> WarmlineCo
 
     Behind a proxy that shares server connections, named prepared statements are off.
     """
-    options = {
-        **_options(target),
-        "connect_timeout": max(2, int(timeout_s)),
-        "autocommit": True,
-        "prepare_threshold": None if target.multiplexed else 5,
-        "cursor_factory": WarmlineCursor,
-        **target.driver_options,
-    }
-    connection = WarmlineConnection.connect(**options)
+    connection = WarmlineConnection.connect(**options(target, timeout_s, cursor=WarmlineCursor))
     connection.warmline_session = session
     session.watch(connection.fileno())
     session.cancel = lambda seconds: _cancel(connection, seconds)
