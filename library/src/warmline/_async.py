@@ -102,7 +102,7 @@ class AsyncDatabase(Common):
         return _Use(self, transaction=True, read_only=read_only)
 
     async def run(self, function: Callable[[Any], Awaitable[T]], *, read_only: bool = False, attempts: int = 10) -> T:
-        """Run a coroutine *function* in a transaction, again from its start when it was rolled back; see `Database.run`."""
+        """Run a coroutine *function* in a transaction, again from its start when it was rolled back."""
         attempt = 0
         while True:
             attempt += 1
@@ -221,24 +221,23 @@ class AsyncDatabase(Common):
 class _Invoked:
     """The `async with` block of one invocation."""
 
-    __slots__ = ("_context", "_database", "_invocation", "_token")
+    __slots__ = ("_context", "_database", "_invocation")
 
     def __init__(self, database: AsyncDatabase, context: Any) -> None:
         self._database = database
         self._context = context
         self._invocation: Invocation | None = None
-        self._token: Any = None
 
     async def __aenter__(self) -> None:
         database = self._database
         database.after_fork()
         if database._current.get() is None:  # noqa: SLF001 - one class in two parts
             self._invocation = invocation_from(self._context, clock=database._clock)  # noqa: SLF001
-            self._token = database._enter(self._invocation)  # noqa: SLF001
+            database._enter(self._invocation)  # noqa: SLF001
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> Literal[False]:
         if self._invocation is not None:
-            self._database._leave(self._invocation, self._token)  # noqa: SLF001 - one class in two parts
+            self._database._leave(self._invocation)  # noqa: SLF001 - one class in two parts
             await self._database._end(self._invocation)  # noqa: SLF001
         return False
 

@@ -39,7 +39,7 @@ class AsyncPool:
         return slot
 
     async def take(self, timeout_s: float) -> Slot:
-        """Return a slot, waiting up to *timeout_s*; raises `PoolTimeout` and `QueueFull` as the synchronous pool does."""
+        """Return a slot, waiting up to *timeout_s*; raises `PoolTimeout` and `QueueFull` as the other pool does."""
         slot = self.take_now()
         if slot is not None:
             return slot

@@ -350,7 +350,7 @@ class Connector(Base):
         connection = slot.connection
         if session.lost or session.not_sent or not driver.at_rest(connection):
             return Reason.LOST
-        if not session.dirty and (session.statement is None or not driver.in_transaction(connection)):
+        if not session.dirty and not (session.used and driver.in_transaction(connection)):
             return None
         budget_s = self.cleanup_s(deadline)
         session.by_library = True

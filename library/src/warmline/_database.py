@@ -107,6 +107,18 @@ class Common:
         )
         register(self)
 
+    def close(self) -> None:
+        """Close all idle connections. The object stays usable."""
+        raise NotImplementedError
+
+    def before_snapshot(self) -> None:
+        """Close everything before SnapStart's snapshot."""
+        raise NotImplementedError
+
+    def after_fork(self) -> None:
+        """In a forked child, drop everything of the parent's without touching it."""
+        raise NotImplementedError
+
     def _make(self, **collaborators: Any) -> None:
         """Make the connector and the pool."""
         raise NotImplementedError
@@ -115,14 +127,14 @@ class Common:
         counts = self._pool.counts()
         return f"<{type(self).__name__} {self.settings.strategy} {counts['in_use']} in use, {counts['idle']} idle>"
 
-    def _enter(self, invocation: Invocation) -> Any:
-        """Make *invocation* the current one; return what `_leave` needs."""
+    def _enter(self, invocation: Invocation) -> None:
+        """Make *invocation* the current one."""
         self._active.append(invocation)
-        return self._current.set(invocation)
+        self._current.set(invocation)
 
-    def _leave(self, invocation: Invocation, token: Any) -> None:
-        """End being in *invocation*."""
-        self._current.reset(token)
+    def _leave(self, invocation: Invocation) -> None:
+        """End being in *invocation*; also in another context than it was entered in, as a test's fixture may be."""
+        self._current.set(None)
         self._active.remove(invocation)
 
     def _acquire_timeout_s(self, deadline: Deadline | None) -> float:
@@ -393,24 +405,23 @@ def shown_last(slot: Slot) -> str:
 class _Invoked:
     """The `with` block of one invocation."""
 
-    __slots__ = ("_context", "_database", "_invocation", "_token")
+    __slots__ = ("_context", "_database", "_invocation")
 
     def __init__(self, database: Database, context: Any) -> None:
         self._database = database
         self._context = context
         self._invocation: Invocation | None = None
-        self._token: Any = None
 
     def __enter__(self) -> None:
         database = self._database
         database.after_fork()
         if database._current.get() is None:  # noqa: SLF001 - one class in two parts
             self._invocation = invocation_from(self._context, clock=database._clock)  # noqa: SLF001
-            self._token = database._enter(self._invocation)  # noqa: SLF001
+            database._enter(self._invocation)  # noqa: SLF001
 
     def __exit__(self, kind: object, error: object, trace: object) -> Literal[False]:
         if self._invocation is not None:
-            self._database._leave(self._invocation, self._token)  # noqa: SLF001 - one class in two parts
+            self._database._leave(self._invocation)  # noqa: SLF001 - one class in two parts
             self._database._end(self._invocation)  # noqa: SLF001
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import weakref
 
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
 
         def before_snapshot(self) -> None: ...
 
+        def after_fork(self) -> None: ...
+
 
 _DATABASES: weakref.WeakSet[Any] = weakref.WeakSet()
 _registered: list[bool] = []
+_following: list[bool] = []
 
 
 def register(database: Closable) -> None:
     """Remember a database for the hooks. Under SnapStart the first one also registers with the runtime."""
+    if not _DATABASES and hasattr(os, "register_at_fork"):
+        _follow_forks()
     _DATABASES.add(database)
     if not _registered and init_type() == "snap-start":
         _registered.append(True)
@@ -34,6 +40,22 @@ def register(database: Closable) -> None:
             return
         snapshot_restore_py.register_before_snapshot(before_snapshot)
         snapshot_restore_py.register_after_restore(SNAPSHOT.restored)
+
+
+def _follow_forks() -> None:
+    """Once a process: a forked child lets go of its parent's connections at once.
+
+    Waiting for the next use would be too late for a C driver, whose destructor says goodbye to the server when the
+    child exits, and with that ends the parent's connection.
+    """
+    if not _following:
+        _following.append(True)
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    for database in list(_DATABASES):
+        database.after_fork()
 
 
 def before_snapshot() -> None:

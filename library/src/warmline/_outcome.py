@@ -149,5 +149,6 @@ def _translate(  # noqa: PLR0911 - one return a rule reads best
 
 def _lost_error(lost: Lost, session: Session, *, committing: bool) -> Error:
     kind, what, next_step = _LOST_ERRORS[lost]
-    statement = "COMMIT" if committing and session.statement is None else shown(session.statement)
+    unnamed = "COMMIT" if committing else "the statement"
+    statement = unnamed if session.statement is None else shown(session.statement)
     return kind(what.format(statement), next_step=next_step)

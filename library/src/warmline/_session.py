@@ -54,6 +54,7 @@ class Session:
         "rolled_back_by_server",
         "speaks_first",
         "statement",
+        "used",
         "work",
     )
 
@@ -82,6 +83,7 @@ class Session:
         self.cancelled = False
         self.rolled_back_by_server = False
         self.left_by_exception = False
+        self.used = False
 
     def watch(self, fd: int) -> None:
         """Remember the socket to poll; -1 where the driver does not show it."""
@@ -105,6 +107,8 @@ class Session:
     ) -> bool:
         """Take note of a statement about to be sent; return False when the socket proves that it cannot be.
 
+        *statement* is None for one that is only being prepared.
+
         *at_rest* is False while the driver still has an earlier result to read, whose bytes prove nothing. All of
         these are raised before a byte is sent: `DeadlineExceeded` when the invocation has no time left to run it;
         `UsedAfterRelease` for a connection that is no longer the caller's; `TransactionLost` when the server has
@@ -127,6 +131,7 @@ class Session:
                 )
             self.rolled_back_by_server = False
         self._settle_previous(in_transaction=in_transaction)
+        self.used = True
         if not in_transaction:
             self.opened_by = statement
             self.work = None
@@ -134,7 +139,7 @@ class Session:
             self.work = statement
         self.in_transaction_before = in_transaction
         self.statement = statement
-        if not self.dirty and changes_session(statement):
+        if not self.dirty and statement is not None and changes_session(statement):
             self.dirty = True
             self.reset_suffices = not prepares(statement)
         if at_rest and self._poll is not None:

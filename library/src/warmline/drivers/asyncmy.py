@@ -70,7 +70,7 @@ async def connect(target: Target, session: Session, *, timeout_s: float) -> Any:
         side = None
         try:
             side = await asyncmy.connect(**_options(target, seconds), read_timeout=seconds)
-            await side.query(f"KILL QUERY {connection.thread_id()}")
+            await side.query(f"KILL QUERY {connection.thread_id()}")  # type: ignore[no-untyped-call]
         except (errors.MySQLError, OSError):
             return False
         finally:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 ENGINE = _postgres.ENGINE
 SPEAKS_FIRST = _postgres.SPEAKS_FIRST
 
-_PREPARE = "SHOW 'prepare'"
-
 
 class Reporting:
     """asyncpg's protocol object with its statements reported: every way to run one passes through here.
@@ -49,7 +47,7 @@ class Reporting:
             return await in_time(call(), session, self._cancel)
         except Exception as error:
             lost = classify(error) is Failure.LOST
-            session.not_sent = lost and statement is _PREPARE
+            session.not_sent = lost and statement is None
             session.rolled_back_by_server = in_transaction and not lost
             raise
 
@@ -59,7 +57,7 @@ class Reporting:
 
     async def prepare(self, *args: Any, **kwargs: Any) -> Any:
         """Parse and describe a statement."""
-        return await self._run(_PREPARE, lambda: self._protocol.prepare(*args, **kwargs))
+        return await self._run(None, lambda: self._protocol.prepare(*args, **kwargs))
 
     async def bind_execute(self, state: Any, *args: Any, **kwargs: Any) -> Any:
         """Run a prepared statement."""

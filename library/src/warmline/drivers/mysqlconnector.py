@@ -68,6 +68,7 @@ class WarmlineConnection(_MySQLConnection):  # type: ignore[misc]  # see above
 
     def reconnect(self, attempts: int = 1, delay: int = 0) -> None:
         """Refuse: a new connection behind its user's back would silently lose what the old one had open."""
+        del attempts, delay
         raise errors.OperationalError(errno=2006, msg="a connection is not reopened: acquire another")
 
     def _handle_server_status(self, flags: int) -> None:
