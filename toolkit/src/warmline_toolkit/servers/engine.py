@@ -92,6 +92,7 @@ class Admin(abc.ABC):
 class Counters(abc.ABC):
     """How an engine counts. Each method is one look at the server."""
 
+    admin: Admin
     notes: tuple[str, ...] = ()
 
     @abc.abstractmethod
@@ -118,9 +119,9 @@ class Counters(abc.ABC):
         """Begin a new window for `peak`, where there is one."""
         return
 
-    @abc.abstractmethod
     def close(self) -> None:
-        """End the lab's own session."""
+        """Let go of what the counters keep open besides the session they were given."""
+        return
 
 
 class Engine(abc.ABC):
@@ -157,8 +158,8 @@ class Engine(abc.ABC):
         """Create the users. Called once, after the first start."""
 
     @abc.abstractmethod
-    def counters(self, place: Place, options: Options) -> Counters:
-        """Return the counters of the server at *place*."""
+    def counters(self, admin: Admin, place: Place) -> Counters:
+        """Return the counters of the server at *place*, read over *admin*."""
 
     @abc.abstractmethod
     def version(self, admin: Admin) -> str:
@@ -167,6 +168,18 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def change(self, admin: Admin, name: str, value: Setting) -> None:
         """Change a setting now, for new sessions. Raises `BadServerOption` where it needs a restart."""
+
+    def make_room(self, admin: Admin, options: Options, *, sessions: int) -> None:
+        """Keep the users' limit what it is with *sessions* of the lab's own, where the server counts these too."""
+        del admin, options, sessions
+
+    def limit(self, admin: Admin, options: Options, *, sessions: int) -> None:
+        """Give the users *options.max_connections* from now on. Raises `BadServerOption` where it needs a restart."""
+        del admin, options, sessions
+        raise BadServerOption(
+            "this server takes another max_connections only at its start",
+            next_step="Start a server with max_connections=….",
+        )
 
     def hold(self, place: Place, options: Options) -> list[Any]:
         """Take the connections that stand between *max_connections* and the least the server allows."""

@@ -151,10 +151,14 @@ class MariaDb(MySqlEngine):
             )
         return notes
 
-    def counters(self, place: Place, options: Options) -> Counters:
-        """Return the counters, on a session of their own."""
-        del options
-        return MariaDbCounters(self.admin(place), place)
+    def counters(self, admin: Admin, place: Place) -> Counters:
+        """Return the counters: USER_STATISTICS, the status and the error log."""
+        return MariaDbCounters(admin, place)
+
+    def limit(self, admin: Admin, options: Options, *, sessions: int) -> None:
+        """SET GLOBAL: the lab's sessions have slots of their own."""
+        del sessions
+        admin.query(f"SET GLOBAL max_connections = {max(options.max_connections, LEAST_MAX_CONNECTIONS)}")
 
 
 class MariaDbCounters(MySqlCounters):

@@ -105,6 +105,9 @@ class MySqlEngine(Engine):
 class MySqlCounters(Counters):
     """The shared half of counting: sessions by the process list."""
 
+    PROCESS_LIST = "information_schema.PROCESSLIST"
+    NOT_USERS = f"('{ADMIN}', '{HOLDER}', 'unauthenticated user', 'system user', 'event_scheduler')"
+
     def __init__(self, admin: Admin) -> None:
         self.admin = admin
 
@@ -119,8 +122,8 @@ class MySqlCounters(Counters):
     def sessions(self) -> list[AppSession]:
         """List the users' sessions from the process list. A connection still in its handshake is not in it."""
         rows = self.admin.query(
-            "SELECT ID, USER, HOST, COMMAND FROM information_schema.PROCESSLIST WHERE USER NOT IN "  # noqa: S608 - our own
-            f"('{ADMIN}', '{HOLDER}', 'unauthenticated user', 'system user', 'event_scheduler') AND COMMAND <> 'Daemon'"
+            f"SELECT ID, USER, HOST, COMMAND FROM {self.PROCESS_LIST} "  # noqa: S608 - our own names
+            f"WHERE USER NOT IN {self.NOT_USERS} AND COMMAND NOT IN ('Connect', 'Daemon')"
         )
         return [
             AppSession(
@@ -141,10 +144,6 @@ class MySqlCounters(Counters):
                 return False
             raise
         return True
-
-    def close(self) -> None:
-        """End the lab's own session."""
-        self.admin.close()
 
 
 def hold_one(place: Place) -> Any:

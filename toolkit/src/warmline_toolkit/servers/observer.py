@@ -46,9 +46,16 @@ class Observer:
     through): from asyncio, call it by `asyncio.to_thread` or `run_in_executor`.
     """
 
-    def __init__(self, connect: Callable[[], Counters], *, closed: Callable[[Observer], None]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Counters],
+        disconnect: Callable[[Counters], None],
+        *,
+        closed: Callable[[Observer], None],
+    ) -> None:
         self._lock = threading.Lock()
         self._connect = connect
+        self._disconnect = disconnect
         self._closed = closed
         self._counters: Counters | None = connect()
         self._start: Totals | None = None
@@ -109,7 +116,7 @@ class Observer:
         """End the observer's own session."""
         with self._lock:
             if self._counters is not None:
-                self._counters.close()
+                self._disconnect(self._counters)
                 self._counters = None
         self._closed(self)
 
@@ -136,7 +143,7 @@ class Observer:
             reader = self._reader()
             self._carried = _add(self._carried, _since(self._start, reader.totals()))
             self._carried_peak = max(self._carried_peak, reader.peak() or 0)
-            reader.close()
+            self._disconnect(reader)
             self._counters = None
 
     def after_restart(self) -> None:

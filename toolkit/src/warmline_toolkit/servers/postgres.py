@@ -202,10 +202,9 @@ class Postgres(Engine):
         while admin.query("SELECT pg_conf_load_time()") == before and time.monotonic() < limit:
             time.sleep(0.002)
 
-    def counters(self, place: Place, options: Options) -> Counters:
-        """Return the counters, on a session of their own."""
-        del options
-        return PostgresCounters(self.admin(place), place)
+    def counters(self, admin: Admin, place: Place) -> Counters:
+        """Return the counters: the log, and pg_stat_activity for what is open now."""
+        return PostgresCounters(admin, place)
 
 
 class PostgresCounters(Counters):
@@ -305,8 +304,7 @@ class PostgresCounters(Counters):
         self.steps = [1] * len(self.open)
 
     def close(self) -> None:
-        """End the lab's own session and close the log."""
-        self.admin.close()
+        """Close the log."""
         self.log.close()
 
 

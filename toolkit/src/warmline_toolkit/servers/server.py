@@ -25,7 +25,7 @@ from warmline_toolkit.servers.users import ADMIN, DATABASE, ENGINES, User
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -97,7 +97,8 @@ class Server:
         self._held: list[Any] = []
         self._cpu_ms_before: float | None = 0.0  # of the processes before the last restart
         self._process: subprocess.Popen[bytes] | None = None
-        self._admin: Admin | None = None
+        self._sessions: list[Admin] = []  # the lab's own, never fewer again: where the server counts them, room is made
+        self._idle: list[Admin] = []
         self._state = State.DOWN
         self._account = accounts.unprivileged(engine.accounts)
         self.engine = program.engine
@@ -119,8 +120,9 @@ class Server:
                 directory=directory, port=0, admin_port=0, admin_password=(template / "admin_password").read_text()
             )
             self._first_start(port)
-            engine.prepare(program, self._place, self._superuser(), options)
-            self.version = engine.version(self._superuser())
+            with self._superuser() as admin:
+                engine.prepare(program, self._place, admin, options)
+                self.version = engine.version(admin)
             self._held = engine.hold(self._place, options)
         except BaseException:
             self.stop()
@@ -145,10 +147,10 @@ class Server:
 
     @property
     def admin_url(self) -> str:
-        """A superuser's URL. On MariaDB and MySQL it takes none of the users' connections.
+        """A superuser's URL. On MariaDB a session on it takes none of the users' connections.
 
-        On PostgreSQL a superuser's session leaves one connection fewer to the users for as long as it is open (the
-        server counts free slots, not whose they are): there, use `query` and `observer` while a limit must be exact.
+        MySQL and PostgreSQL count free slots, not whose they are: there, each session on it leaves one connection fewer
+        to the users while it is open. Use `query` and `observer` while a limit must be exact.
         """
         return self._url(ADMIN, self._place.admin_password, self._engine.admin_url_port(self._place))
 
@@ -184,20 +186,33 @@ class Server:
 
     def observer(self) -> Observer:
         """Return a new observer whose window begins now; close it, or let it end with the server."""
-        observer = Observer(self._counters, closed=self._observers.discard)
+        observer = Observer(self._open_counters, self._close_counters, closed=self._observers.discard)
         self._observers.add(observer)
         return observer
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run one statement as superuser and return its rows; takes none of the users' connections."""
-        with self._lock:
-            return self._superuser().query(sql)
+        with self._superuser() as admin:
+            return admin.query(sql)
 
     def set(self, name: str, value: Setting) -> None:
-        """Change a setting while the server runs. On MariaDB and MySQL, open sessions keep what they have."""
-        checked(self.engine, self._engine, replace(self._options, settings={name: value}))
-        with self._lock:
-            self._engine.change(self._superuser(), name.lower().replace("-", "_"), value)
+        """Change a setting while the server runs. On MariaDB and MySQL, open sessions keep what they have.
+
+        `max_connections` is what the users get, as at the start. Raises `BadServerOption` where it needs a restart.
+        """
+        if name == "max_connections":
+            options = checked(self.engine, self._engine, replace(self._options, max_connections=int(value)))
+            with self._lock, self._superuser() as admin:
+                self._engine.limit(admin, options, sessions=len(self._sessions))
+                self._let_held_go()
+                self._options = options
+                self._held = self._engine.hold(self._place, options)
+            self.notes = self._engine.notes(self._program, options)
+            return
+        asked = checked(self.engine, self._engine, replace(self._options, settings={name: value}))
+        with self._superuser() as admin:
+            for key, taken in asked.settings.items():
+                self._engine.change(admin, key, taken)
 
     def processes(self) -> frozenset[int]:
         """Return the numbers of all the server's processes."""
@@ -333,22 +348,44 @@ class Server:
                     next_step="The lines above are the server's own; a wrong setting is named there.",
                 )
             try:
-                self._admin = self._engine.admin(place)
+                self._sessions = [self._engine.admin(place)]
             except ConnectionError:
                 time.sleep(0.005)
                 continue
+            self._idle = list(self._sessions)
             self._state = State.RUNNING
             return True
 
-    def _counters(self) -> Counters:
-        self._expect(State.RUNNING)
-        return self._engine.counters(self._place, self._options)
+    def _open_counters(self) -> Counters:
+        return self._engine.counters(self._borrow(), self._place)
 
-    def _superuser(self) -> Admin:
-        self._expect(State.RUNNING)
-        if self._admin is None:
-            self._admin = self._engine.admin(self._place)
-        return self._admin
+    def _close_counters(self, counters: Counters) -> None:
+        counters.close()
+        self._give_back(counters.admin)
+
+    @contextlib.contextmanager
+    def _superuser(self) -> Iterator[Admin]:
+        admin = self._borrow()
+        try:
+            yield admin
+        finally:
+            self._give_back(admin)
+
+    def _borrow(self) -> Admin:
+        """Return one of the lab's own sessions, a new one where none is idle. One always is, to make room with."""
+        with self._lock:
+            self._expect(State.RUNNING)
+            while len(self._idle) < 2:  # noqa: PLR2004 - one to give, one to keep
+                self._engine.make_room(self._idle[0], self._options, sessions=len(self._sessions) + 1)
+                admin = self._engine.admin(self._place)
+                self._sessions.append(admin)
+                self._idle.append(admin)
+            return self._idle.pop()
+
+    def _give_back(self, admin: Admin) -> None:
+        with self._lock:
+            if admin in self._sessions:
+                self._idle.append(admin)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -370,14 +407,17 @@ class Server:
         self._close_sessions()
 
     def _close_sessions(self) -> None:
+        self._let_held_go()
+        for admin in self._sessions:
+            with contextlib.suppress(Exception):
+                admin.close()
+        self._sessions, self._idle = [], []
+
+    def _let_held_go(self) -> None:
         for held in self._held:
             with contextlib.suppress(Exception):
                 held.close()
         self._held = []
-        if self._admin is not None:
-            with contextlib.suppress(Exception):
-                self._admin.close()
-            self._admin = None
 
     def _url(self, user: str, password: str, port: int) -> str:
         return f"{self._engine.scheme}://{quote(user)}:{quote(password, safe='')}@{self.host}:{port}/{self.database}"
