@@ -218,7 +218,7 @@ def test_the_limit_can_change_at_run_time_where_the_server_allows_it(engine, sta
         with server.observer() as observer:
             for connection in taken:
                 connection.close()
-            until(lambda: observer.open_now() == 0)  # noqa: B023 - waited for within the loop
+            until(lambda: observer.open_now() == 0)
 
 
 @each_engine
