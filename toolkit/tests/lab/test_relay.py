@@ -93,13 +93,13 @@ def server(request):
 async def test_connections_and_round_trips_are_counted_exactly(server):
     async with Rig(server) as rig:
         connection = await rig.connect()
-        before = rig.relay.round_trips
+        before = rig.relay.tally.round_trips
         for _ in range(7):
             await rig.query(connection)
-        assert rig.relay.round_trips - before == 7
-        assert (rig.relay.opened, rig.relay.open_links) == (1, 1)
+        assert rig.relay.tally.round_trips - before == 7
+        assert (rig.relay.tally.opened, rig.relay.open_links) == (1, 1)
         await rig.close(connection)
-        assert rig.relay.round_trips - before == 7  # a farewell gets no answer
+        assert rig.relay.tally.round_trips - before == 7  # a farewell gets no answer
     ((link, by),) = rig.observer.closed
     assert by == "function"
     assert link.session is True
@@ -111,10 +111,10 @@ async def test_connections_and_round_trips_are_counted_exactly(server):
 async def test_an_answer_of_many_segments_is_one_round_trip(server):
     async with Rig(server) as rig:
         connection = await rig.connect()
-        before = rig.relay.round_trips
+        before = rig.relay.tally.round_trips
         ((text,),) = await rig.query(connection, "SELECT REPEAT('x', 3000000)")
         assert len(text) == 3_000_000
-        assert rig.relay.round_trips - before == 1
+        assert rig.relay.tally.round_trips - before == 1
         await rig.close(connection)
 
 
@@ -159,7 +159,7 @@ async def test_added_round_trip_time_is_added_to_every_round_trip_and_to_the_con
         started = time.monotonic()
         connection = await rig.connect()
         connect_ms = (time.monotonic() - started) * 1000
-        login = rig.relay.round_trips
+        login = rig.relay.tally.round_trips
         started = time.monotonic()
         for _ in range(5):
             await rig.query(connection)
@@ -255,7 +255,7 @@ async def test_a_server_that_is_not_there_ends_the_connection_and_is_not_counted
         await listener.wait_closed()
         with pytest.raises(pymysql.OperationalError):
             await rig.connect()
-        assert (rig.relay.opened, rig.relay.unreachable) == (0, 1)
+        assert (rig.relay.tally.opened, rig.relay.unreachable) == (0, 1)
     assert not rig.observer.closed
 
 

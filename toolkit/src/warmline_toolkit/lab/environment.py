@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Literal
 
 from warmline_toolkit.lab import outcome as outcomes
 from warmline_toolkit.lab.outcome import InvocationResult, database_error_code, error_document, read_error, status_of
+from warmline_toolkit.lab.owner import children_of, owning_process
+from warmline_toolkit.lab.relay import Tally
 from warmline_toolkit.lab.runtime_api import RuntimeApi, Worker
 from warmline_toolkit.model.events import (
     ConnectionClosed,
@@ -109,6 +111,7 @@ class Running:
     bytes_received: int = 0
     logs: list[str] = field(default_factory=list)
     worker: Worker | None = None
+    tally: Tally | None = None
 
 
 class Environment:
@@ -138,12 +141,15 @@ class Environment:
         self.processes: ProcessGroup | None = None
         self.idle_since = 0.0
         self.invocations = 0
+        self.reserved = 0
+        """Invocations that wait for its Init (several on Managed Instances)."""
         self._start_process = start_process
         self._on_idle = on_idle
         self._init_timeout_s = init_timeout_s
         self._restored = restored
         self._init: _Init | None = None
         self._running: dict[str, Running] = {}
+        self._tallies: dict[int, Tally] = {}
         self._frozen_at = 0.0
         self._stopped: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] | None = None
@@ -166,9 +172,13 @@ class Environment:
     @property
     def free(self) -> bool:
         """Whether it can take one more invocation now."""
+        if self.state is State.RESET:
+            return True
         if self.state in (State.GONE, State.STARTING):
             return False
-        return len(self._running) < (len(self.api.waiting) if self.settings.processes_per_environment > 1 else 1)
+        if self.settings.processes_per_environment > 1:
+            return len(self.api.waiting) > self.reserved
+        return not self._running
 
     # Init
 
@@ -306,6 +316,8 @@ class Environment:
         """
         started = time.monotonic()
         limit_s = self.settings.timeout_s
+        if cold:
+            self.reserved = max(self.reserved - 1, 0)
         if self.state is State.RESET:
             self._move(State.STARTING)
             await self._run_init(limit_s)
@@ -333,16 +345,17 @@ class Environment:
     def _deliver(self, running: Running, event: bytes, limit_s: float) -> bool:
         if self.state not in (State.IDLE, State.FROZEN, State.BUSY) or not self.api.waiting:
             return False
-        relay, processes = self.relay, self.processes
-        if relay is not None:
-            running.opened, running.round_trips = relay.opened, relay.round_trips
-            running.bytes_sent, running.bytes_received = relay.bytes_sent, relay.bytes_received
+        processes = self.processes
         self._running[running.request_id] = running
         was_frozen = self.state is State.FROZEN
         if self.state is not State.BUSY:
             self._move(State.BUSY)
         worker = self.api.waiting.popleft()
         running.worker = worker
+        if self.relay is not None:
+            running.tally = tally = self._tally_of_worker(worker) or self.relay.tally
+            running.opened, running.round_trips = tally.opened, tally.round_trips
+            running.bytes_sent, running.bytes_received = tally.bytes_sent, tally.bytes_received
         deadline_ms = int((time.time() + limit_s) * 1000)
         headers = (
             f"Lambda-Runtime-Aws-Request-Id: {running.request_id}\r\n"
@@ -398,12 +411,12 @@ class Environment:
     def _close_books(self, running: Running) -> None:
         self._running.pop(running.request_id, None)
         self.api.current.pop(running.request_id, None)
-        relay = self.relay
-        if relay is not None:
-            running.opened = relay.opened - running.opened
-            running.round_trips = relay.round_trips - running.round_trips
-            running.bytes_sent = relay.bytes_sent - running.bytes_sent
-            running.bytes_received = relay.bytes_received - running.bytes_received
+        tally = running.tally
+        if tally is not None:
+            running.opened = tally.opened - running.opened
+            running.round_trips = tally.round_trips - running.round_trips
+            running.bytes_sent = tally.bytes_sent - running.bytes_sent
+            running.bytes_received = tally.bytes_received - running.bytes_received
         if self.processes is not None:
             self.processes.drain()
             running.logs = self.processes.output.take()
@@ -660,8 +673,26 @@ class Environment:
         )
 
     def _running_of(self, link: Link) -> Running | None:
-        del link
-        return next(iter(self._running.values()), None)
+        if self.settings.processes_per_environment == 1:
+            return next(iter(self._running.values()), None)
+        return next((running for running in self._running.values() if running.tally is link.tally), None)
+
+    # Managed Instances: which worker process a connection belongs to
+
+    def tally_of_port(self, client_port: int) -> Tally | None:
+        """Return the tally of the worker process that holds the client's end of a connection to the relay."""
+        if self.relay is None or self.processes is None:
+            return None
+        pid = owning_process(client_port, self.relay.port, children_of(self.processes.pid))
+        return None if pid is None else self._tallies.setdefault(pid, Tally())
+
+    def _tally_of_worker(self, worker: Worker) -> Tally | None:
+        if self.settings.processes_per_environment == 1 or self.processes is None:
+            return None
+        if worker.pid is None:
+            port = int(self.api.address.rpartition(":")[2])
+            worker.pid = owning_process(worker.peer_port, port, children_of(self.processes.pid))
+        return None if worker.pid is None else self._tallies.setdefault(worker.pid, Tally())
 
 
 def _trace_id(request_id: str) -> str:

@@ -72,6 +72,7 @@ class Platform:
         self._in_flight = 0
         self._tokens = float(settings.scale_out_burst)
         self._tokens_at = time.monotonic()
+        self._starting: dict[Environment, asyncio.Future[None]] = {}
         self._reap_timers: dict[Environment, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._gone_relays: list[Relay] = []
@@ -143,13 +144,13 @@ class Platform:
         if self._in_flight >= self.settings.max_concurrency:
             return self._throttle(invocation, "concurrency")
         environment = self._take_idle()
-        if environment is None and not self._take_token():
+        if environment is None and self._seat() is None and not self._take_token():
             return self._throttle(invocation, "scale-out")
         self._in_flight += 1
         try:
             cold = environment is None
             if environment is None:
-                environment = await self._new_environment(init_timeout_s=self.settings.init_timeout_s)
+                environment = await self._await_environment()
             return await environment.invoke(invocation, payload, arrived=arrived, cold=cold)
         finally:
             self._in_flight -= 1
@@ -212,7 +213,25 @@ class Platform:
         self._tokens -= 1
         return True
 
-    async def _new_environment(self, *, init_timeout_s: float, init_type: str = "on-demand") -> Environment:
+    def _seat(self) -> tuple[Environment, asyncio.Future[None]] | None:
+        """Return an environment in its Init that will have room for one more (on Managed Instances)."""
+        processes = self.settings.processes_per_environment
+        if processes == 1:
+            return None
+        return next((entry for entry in self._starting.items() if entry[0].reserved < processes), None)
+
+    async def _await_environment(self) -> Environment:
+        seat = self._seat()
+        if seat is None:
+            return await self._new_environment(init_timeout_s=self.settings.init_timeout_s, reserved=1)
+        environment, ready = seat
+        environment.reserved += 1
+        await asyncio.shield(ready)
+        return environment
+
+    async def _new_environment(
+        self, *, init_timeout_s: float, init_type: str = "on-demand", reserved: int = 0
+    ) -> Environment:
         if not self._entered or self._scratch is None:
             raise RuntimeError("the platform is not running: use it as `async with Platform(…)`")
         journal, settings = self.journal, self.settings
@@ -252,12 +271,19 @@ class Platform:
                 observer=environment,
                 delays=self._delays,
                 rtt_ms=settings.rtt_ms,
+                tally_of=environment.tally_of_port if settings.processes_per_environment > 1 else None,
             )
             address = await environment.relay.start()
             relay_variables.update(database_environment(self.database, host=address.host, port=address.port))
         self.environments.append(environment)
-        async with self._inits:
-            await environment.initialise()
+        environment.reserved = reserved
+        ready = self._starting[environment] = self._loop.create_future()
+        try:
+            async with self._inits:
+                await environment.initialise()
+        finally:
+            del self._starting[environment]
+            ready.set_result(None)
         return environment
 
     def _offer_started(self, environment: Environment) -> None:

@@ -69,6 +69,18 @@ class Observer(Protocol):
         """A connection that had been opened ended."""
 
 
+class Tally:
+    """What has passed through a relay, or through a part of its connections; only grows."""
+
+    __slots__ = ("bytes_received", "bytes_sent", "opened", "round_trips")
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.round_trips = 0
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+
 class State(enum.Enum):
     """A connection's state; `Link._move` is the only place that changes it."""
 
@@ -173,7 +185,7 @@ class _ClientEnd(_End):
     def data_received(self, data: bytes) -> None:
         link = self.link
         link.bytes_sent += len(data)
-        link.relay.bytes_sent += len(data)
+        link.tally.bytes_sent += len(data)
         link.asked = True
         link.said_goodbye = data.endswith(link.relay.farewell)
         if link.handshake is not None:
@@ -190,13 +202,13 @@ class _ServerEnd(_End):
         link = self.link
         if link.state is State.GHOST:
             return
-        relay = link.relay
+        tally = link.tally
         link.bytes_received += len(data)
-        relay.bytes_received += len(data)
+        tally.bytes_received += len(data)
         if link.asked:
             link.asked = False
             link.round_trips += 1
-            relay.round_trips += 1
+            tally.round_trips += 1
         if link.handshake is not None:
             link.read_opening(data, from_server=True)
         self.other.send(data)
@@ -206,13 +218,14 @@ class Link:
     """One connection through a relay.
 
     *session* is True where the server gave it one, False where it refused (with *refused_code*) or closed before, None
-    while that is open and where TLS hides it. *owner* is whatever the relay's `owner_of` returned for its client port.
+    while that is open and where TLS hides it. *tally* is where it is counted: the relay's own, or what the relay's
+    `tally_of` returned for its client's port.
     """
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.name = ""
-        self.owner: object = None
+        self.tally = relay.tally
         self.state = State.CONNECTING
         self.client = _ClientEnd(self)
         self.server = _ServerEnd(self)
@@ -237,6 +250,8 @@ class Link:
     def client_connected(self) -> None:
         """Contact the server, 1.5 round-trip times from now."""
         self.relay.links.add(self)
+        if self.relay.tally_of is not None and self.client.transport is not None:
+            self.tally = self.relay.tally_of(self.client.transport.get_extra_info("peername")[1]) or self.tally
         one_way_s = self.relay.one_way_s
         if one_way_s:
             self.relay.delays.call_at(time.monotonic() + 3 * one_way_s, self._contact)
@@ -259,7 +274,7 @@ class Link:
             self.server.close()
             return
         self._move(State.OPEN)
-        self.relay.opened += 1
+        self.tally.opened += 1
         self.relay.observer.connection_opened(self)
         if self.relay.silent:
             self.server.read(on=False)
@@ -363,20 +378,17 @@ class Relay:
         observer: Observer,
         delays: DelayLine,
         rtt_ms: float = 0.0,
-        owner_of: Callable[[int], object] | None = None,
+        tally_of: Callable[[int], Tally | None] | None = None,
     ) -> None:
         self.target = target
         self.engine = engine
         self.farewell = _FAREWELL.get(engine, _MYSQL_FAREWELL)
         self.observer = observer
         self.delays = delays
-        self.owner_of = owner_of
+        self.tally_of = tally_of
+        self.tally = Tally()
         self.links: set[Link] = set()
-        self.opened = 0
         self.unreachable = 0
-        self.round_trips = 0
-        self.bytes_sent = 0
-        self.bytes_received = 0
         self.silent = False
         self.killing = False
         self.one_way_s = 0.0
@@ -391,6 +403,10 @@ class Relay:
         self._server = await loop.create_server(lambda: Link(self).client, "127.0.0.1", 0, backlog=256)
         self.port = self._server.sockets[0].getsockname()[1]
         return Address("127.0.0.1", self.port)
+
+    async def take(self, client: socket.socket) -> None:
+        """Relay a connection that was accepted elsewhere."""
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: Link(self).client, client)
 
     def spawn(self, coroutine: object) -> None:
         """Run a connect, owned by this relay."""

@@ -88,6 +88,7 @@ class Worker(asyncio.Protocol):
     def __init__(self, api: RuntimeApi) -> None:
         self.api = api
         self.peer_port = 0
+        self.pid: int | None = None
         self.transport: asyncio.Transport
         self.parser = httptools.HttpRequestParser(self)
         self.url = b""
