@@ -24,8 +24,14 @@ WHAT = {
     "per-request": "connect, work and close in every invocation",
     "keep-open": "connect once outside the handler and keep the connection for every invocation",
     "pool": "a pool outside the handler; each invocation borrows a connection and gives it back",
+    "per-request+warmline": "per-request, with the warmline library",
+    "keep-open+warmline": "keep-open, with the warmline library",
+    "pool+warmline": "pool, with the warmline library",
 }
-"""The guide's strategies inside the function, and what each does."""
+"""Every strategy inside the function, and what it does: the guide's three, and the same with the library."""
+
+DEFAULT = ("per-request", "keep-open", "pool", "keep-open+warmline")
+"""What runs when no strategy is named."""
 
 DEFAULT_FAMILY = {"mariadb": "pymysql", "mysql": "pymysql", "postgres": "psycopg"}
 
@@ -61,13 +67,18 @@ def _python(name: str, *engines: str, extra: dict[str, str] | None = None) -> Fa
 
 
 _MYSQL = ("mariadb", "mysql")
-_TIMER = {"idle-timer": "idle_timer.py"}
+_MORE = {
+    "per-request+warmline": "per_request_warmline.py",
+    "keep-open+warmline": "keep_open_warmline.py",
+    "pool+warmline": "pool_warmline.py",
+    "idle-timer": "idle_timer.py",
+}
 
 FAMILIES = {
     family.name: family
     for family in (
-        _python("pymysql", *_MYSQL, extra=_TIMER),
-        _python("psycopg", "postgres", extra=_TIMER),
+        _python("pymysql", *_MYSQL, extra=_MORE),
+        _python("psycopg", "postgres", extra=_MORE),
         _python("sqlalchemy", *_MYSQL, "postgres"),
         Family(
             name="mysql2",
@@ -128,7 +139,8 @@ def choose(scenario: Scenario, *, engine: str, family: str | None, names: Sequen
             f"There is no strategy {unknown[0]!r} in the scenario {scenario.name!r} with the {chosen.name} examples.",
             next_step=f"Choose from: {', '.join(offered)}.",
         )
-    return tuple(offered[name] for name in (names or offered))
+    chosen_names = names or [name for name in offered if scenario.variants or name in DEFAULT]
+    return tuple(offered[name] for name in chosen_names)
 
 
 def _family(name: str, engine: str) -> Family:

@@ -1,0 +1,33 @@
+"""A pool in the environment, with warmline: the guide's three settings, and waits that the deadline bounds."""
+
+import json
+import os
+
+import warmline
+from psycopg.rows import dict_row
+
+db = warmline.Database(
+    os.environ["DATABASE_URL"],
+    strategy="pool",
+    connection_limit=10,
+    wait_for_connections=True,
+    queue_limit=0,
+    tls="disable",
+    driver_options={"row_factory": dict_row},
+)
+
+
+@db.handler
+def handler(event, context):
+    with db.connection() as connection:
+        users = connection.execute("SELECT id, name, email FROM users").fetchall()
+    return {"statusCode": 200, "body": json.dumps(users)}
+
+
+@db.handler
+def transfer(event, context):
+    """Hold a row's lock while the work takes `seconds`: what a timeout in the middle leaves behind."""
+    with db.transaction() as connection:
+        connection.execute("UPDATE users SET visits = visits + 1 WHERE id = 1")
+        connection.execute("SELECT pg_sleep(%s)", (event.get("seconds", 0),))
+    return {"statusCode": 200, "body": "{}"}
