@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import os
 import re
 import shlex
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from warmline_toolkit.audit import pages as rule_pages
+from warmline_toolkit.audit.rules import all_rules
 from warmline_toolkit.cli import cli
 from warmline_toolkit.report.pages import pages
 
@@ -163,22 +166,11 @@ def _help(name: str, command: click.Command, parent: click.Context | None) -> li
     return parts
 
 
-def _list_of_codes(folder: str, title: str, lead: str) -> str:
-    rows = [
-        f"| [{page.code}]({page.code}.md) | {page.title} |"
-        for page in pages()
-        if (DOCS / folder / f"{page.code}.md").exists()
-    ]
-    return "\n".join([f"# {title}", "", MADE, "", lead, "", "| code | |", "|---|---|", *rows]) + "\n"
-
-
 def _errors() -> str:
-    return _list_of_codes("errors", "Errors", "One page a code; `warmline explain CODE` shows the same page offline.")
-
-
-def _rules() -> str:
-    lead = "What `warmline audit` looks for, one page a rule; `warmline explain CODE` shows the same page offline."
-    return _list_of_codes("rules", "Rules of the audit", lead)
+    own = [page for page in pages() if (DOCS / "errors" / f"{page.code}.md").exists()]
+    rows = [f"| [{page.code}]({page.code}.md) | {page.title} |" for page in own]
+    lead = "One page a code; `warmline explain CODE` shows the same page offline."
+    return "\n".join(["# Errors", "", MADE, "", lead, "", "| code | |", "|---|---|", *rows]) + "\n"
 
 
 def _run_file() -> str:
@@ -226,7 +218,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "reference/command-line.md": _command_line,
     "reference/run-file.md": _run_file,
     "errors/README.md": _errors,
-    "rules/README.md": _rules,
+    "rules/README.md": rule_pages.index,
+    **{f"rules/{rule.code}.md": functools.partial(rule_pages.page, rule) for rule in all_rules()},
 }
 
 

@@ -146,7 +146,12 @@ class RunBuilder:
                     error = self.too_many
                     made.append(
                         ConnectionClosed(
-                            at_s=begins_s + 0.0004, by="server", round_trips=0, refused_code=error, **closing
+                            at_s=begins_s + 0.0004,
+                            by="server",
+                            round_trips=0,
+                            refused_code=error,
+                            session=False,
+                            **closing,
                         )
                     )
                 else:
@@ -155,7 +160,7 @@ class RunBuilder:
                         held[environment] = connection
                     else:
                         close = ConnectionClosed(
-                            at_s=begins_s + handler_s - 0.00005, by="function", round_trips=4, **closing
+                            at_s=begins_s + handler_s - 0.00005, by="function", round_trips=4, session=True, **closing
                         )
                         made.append(close)
                         closes.append((close.at_s, close))
@@ -202,10 +207,17 @@ class RunBuilder:
             ),
             *(
                 ConnectionClosed(
-                    at_s=ends_s + 0.01, environment=e, connection=c, by="platform", round_trips=9, **common
+                    at_s=ends_s + 0.01,
+                    environment=e,
+                    connection=c,
+                    by="platform",
+                    round_trips=9,
+                    session=True,
+                    **common,
                 )
                 for e, c in held.items()
             ),
+            *(Reaped(at_s=ends_s + 0.01, environment=e, how="fin", idle_s=0.0, ghosts=0, **common) for e in held),
         ]
         if strategy == "pool":
             tail.append(Noted(at_s=ends_s, name="timer-fired", value=False, **common))

@@ -139,17 +139,27 @@ class Trial:
 
     @cached_property
     def _sessions(self) -> list[ConnectionOpened]:
-        refused = {(event.environment, event.connection) for event in self.closed if event.refused_code is not None}
+        never = {
+            (event.environment, event.connection)
+            for event in self.closed
+            if event.refused_code is not None or event.session is False
+        }
         return [
             event
             for event in self.opened
-            if event.at_s <= self.ends_s and (event.environment, event.connection) not in refused
+            if event.at_s <= self.ends_s and (event.environment, event.connection) not in never
         ]
 
     @property
     def relay_opened(self) -> int:
-        """Count the connections that got a session, as the relay saw them."""
+        """Count the connections that got a session, as the relay saw them; those that it cannot tell are counted."""
         return len(self._sessions)
+
+    @property
+    def relay_hidden(self) -> int:
+        """Count the connections of which the relay cannot tell whether they got a session: TLS hides the login."""
+        sessions = {(event.environment, event.connection) for event in self._sessions}
+        return sum(event.session is None and (event.environment, event.connection) in sessions for event in self.closed)
 
     @cached_property
     def open_over_time(self) -> list[tuple[float, int]]:
