@@ -54,6 +54,20 @@ def test_a_cut_last_line_is_left_out(run_file: Path, events: list[Event]) -> Non
     assert list(read(run_file)) == events[:-1]
 
 
+def test_a_first_line_that_was_cut_is_no_run_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b'{"kind":"run-started","at_s":0.0,"sch')
+    with pytest.raises(NotARunFile, match="line 1: not a JSON line"):
+        list(read(path))
+
+
+def test_a_time_that_is_no_number_is_refused(run_file: Path) -> None:
+    with run_file.open("ab") as file:
+        file.write(b'{"kind":"frozen","at_s":"soon","environment":"e1"}\n')
+    with pytest.raises(NotARunFile, match="at_s is no number"):
+        list(read(run_file))
+
+
 def test_a_bad_line_in_the_middle_is_refused_with_its_number(run_file: Path) -> None:
     lines = run_file.read_bytes().splitlines(keepends=True)
     lines[4] = b'{"kind":"frozen","at_s"\n'

@@ -12,6 +12,7 @@ from warmline_toolkit.model.events import (
     ConnectionOpened,
     Event,
     Invoked,
+    Reaped,
     ServerCounted,
     ServerSampled,
     TrialEnded,
@@ -132,6 +133,47 @@ def test_server_cpu_and_round_trips_are_per_invocation() -> None:
     assert one.round_trips_per_invocation.median == 4
 
 
+def test_failed_invocations_are_no_answers(burst: RunSummary) -> None:
+    trial = burst.strategy("pool").trials[0]
+    busy_s = sum(event.handler_ms for event in trial.invoked) / 1000
+    answers = burst.strategy("pool").answers_per_busy_second
+    assert answers is not None
+    assert answers.per_trial[0] == pytest.approx(5 / busy_s)
+
+
+def test_a_connection_that_never_got_a_session_is_not_counted_as_opened() -> None:
+    events = RunBuilder(trials=1, strategies=("keep-open",)).events()
+    first = next(event for event in events if isinstance(event, ConnectionClosed))
+    events = [dataclasses.replace(event, session=False) if event is first else event for event in events]
+    assert summarise(events).strategies[0].client_connections_opened.median == 4
+
+
+@pytest.mark.parametrize(("counted", "agrees"), [(25, True), (20, True), (0, True), (26, False)])
+def test_where_tls_hides_the_login_the_server_may_count_fewer_sessions_but_no_more(counted: int, agrees: bool) -> None:
+    events = changed(RunBuilder(trials=1, strategies=("per-request",)).events(), ConnectionClosed, session=None)
+    events = changed(events, ServerCounted, opened=counted, refused={"1040": 3})
+    found = agree.disagreements(summarise(events))
+    assert [one.what for one in found] == ([] if agrees else ["connections opened"])
+
+
+def test_what_happens_after_a_trial_is_not_its_doing() -> None:
+    trial = {"trial": 1, "strategy": "keep-open"}
+    events = RunBuilder(trials=1, strategies=("keep-open",)).events()
+    late = [
+        ConnectionOpened(at_s=1000.0, environment="e9", connection="c9", **trial),
+        Reaped(at_s=1000.0, environment="e9", how="silent", idle_s=1.0, ghosts=3, **trial),
+    ]
+    one = summarise([*events, *late]).strategies[0]
+    assert one.client_connections_opened.median == 5
+    assert one.ghosts.median == 0
+
+
+def test_behind_a_proxy_the_peak_is_the_servers_alone() -> None:
+    events = changed(RunBuilder(strategies=("keep-open",)).events(), TrialStarted, path="proxy")
+    events = changed(events, ServerSampled, connections=2)
+    assert summarise(events).strategies[0].connections_peak.median == 2
+
+
 def test_a_cut_run_keeps_its_finished_trials_and_names_the_other() -> None:
     events = RunBuilder(trials=2, strategies=("per-request",)).events()
     last_end = max(i for i, event in enumerate(events) if isinstance(event, TrialEnded))
@@ -156,6 +198,7 @@ def test_server_and_relay_agree_on_a_sound_run(guide: RunSummary, burst: RunSumm
     [
         ({"opened": 24}, "connections opened: the server counted 24, the relay 25"),
         ({"still_open": 3}, "connections open at the end: the server counted 3, the relay 0"),
+        ({"opened": 0}, "connections opened: the server counted 0, the relay 25"),
         ({"refused": {"1040": 2}}, "refused with 1040: the server counted 2, the relay 0"),
     ],
 )

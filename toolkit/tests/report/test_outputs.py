@@ -51,6 +51,10 @@ def test_the_json_of_a_lab_run_keeps_its_contract(guide: Document) -> None:
     assert [one["connections_opened"] for one in data["strategies"]] == [25, 5, 5]
 
 
+def test_times_are_rounded_to_microseconds(guide: Document) -> None:
+    assert re.findall(r"\.\d{4,}", render(guide, "json").replace('"at_s"', "")) == []
+
+
 def test_refusals_are_a_total_and_by_code(burst: Document) -> None:
     for strategy in json.loads(render(burst, "json"))["strategies"]:
         assert strategy["refused"] == 20

@@ -36,7 +36,7 @@ def test_refusals_and_failures_are_told() -> None:
     with Progress(stream) as progress:
         for event in RunBuilder(trials=1, strategies=("pool",), environments=25, at_once=25).events():
             progress(event)
-    assert "5 connections opened, 20 refused, 20 failed" in stream.getvalue()
+    assert "25 requests, 5 connections opened, 20 refused, 20 failed" in stream.getvalue()
 
 
 def test_on_a_terminal_the_line_shows_requests_connections_and_refusals(monkeypatch: pytest.MonkeyPatch) -> None:

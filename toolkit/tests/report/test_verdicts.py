@@ -64,6 +64,28 @@ def test_opening_a_connection_for_every_request_is_high_load_and_keeping_it_is_n
     assert rated(guide, "per-request").load.rating is Rating.POOR
 
 
+def test_reopening_for_some_invocations_is_medium_load(guide: RunSummary) -> None:
+    roomy = dataclasses.replace(
+        guide, strategies=tuple(dataclasses.replace(one, limit=100) for one in guide.strategies)
+    )
+    quiet = {"server_cpu_ms_per_invocation": [0.1, 0.1, 0.1]}
+    for opened, rating in ((7, Rating.GOOD), (8, Rating.FAIR), (15, Rating.FAIR), (16, Rating.POOR)):
+        summary = with_numbers(roomy, "pool", connections_opened=[opened] * 3, **quiet)
+        assert rated(with_numbers(summary, "keep-open", **quiet), "pool").load.rating is rating, opened
+
+
+def test_a_single_refusal_is_high_load(guide: RunSummary) -> None:
+    roomy = dataclasses.replace(
+        guide, strategies=tuple(dataclasses.replace(one, limit=100) for one in guide.strategies)
+    )
+    assert rated(with_numbers(roomy, "keep-open", refused=[0, 0, 1]), "keep-open").load.rating is Rating.POOR
+
+
+def test_the_latency_is_that_of_warm_invocations_unless_a_trial_has_few(guide: RunSummary, burst: RunSummary) -> None:
+    assert rated(guide, "pool").latency.because.startswith("warm p95 ")
+    assert rated(burst, "pool").latency.because.startswith("p95 ")
+
+
 def test_holding_every_slot_of_the_database_is_medium_load(guide: RunSummary) -> None:
     assert rated(guide, "keep-open").load.rating is Rating.FAIR
     assert "peak 5 of 5" in rated(guide, "keep-open").load.because
