@@ -51,17 +51,6 @@ def test_a_trial_that_cannot_tell_is_left_out_of_the_spread_but_keeps_its_place(
     assert spread([None, None]) is None
 
 
-def test_two_spreads_are_apart_only_where_no_trial_lies_within_the_other() -> None:
-    low, high, between = spread([1, 2]), spread([3, 4]), spread([2, 3])
-    assert low is not None
-    assert high is not None
-    assert between is not None
-    assert low.apart_from(high)
-    assert high.apart_from(low)
-    assert not between.apart_from(low)
-    assert not high.apart_from(between)
-
-
 @given(st.lists(VALUES, min_size=1, max_size=5))
 def test_a_quantile_over_all_trials_lies_within_the_trials_own(trials: list[list[float]]) -> None:
     together = latency(trials)

@@ -40,10 +40,6 @@ class Spread:
         """Whether every trial gave the same number."""
         return self.lowest == self.highest
 
-    def apart_from(self, other: Spread) -> bool:
-        """Whether no trial of this one lies within the range of *other*: the difference is more than the spread."""
-        return self.lowest > other.highest or self.highest < other.lowest
-
 
 def spread(values: Iterable[float | None]) -> Spread | None:
     """Return the spread of one number's *values*, a value a trial; None where no trial could tell it."""

@@ -96,6 +96,12 @@ class Trial:
         """When the trial began."""
         return self.started.at_s if self.started else 0.0
 
+    @cached_property
+    def works_s(self) -> float:
+        """When the first connection was opened or the first handler began: the Inits before it are long and empty."""
+        begun = [event.at_s for event in self.opened] + [e.at_s - e.handler_ms / MS_PER_S for e in self.invoked]
+        return max(self.begins_s, min(begun, default=self.begins_s))
+
     @property
     def ends_s(self) -> float:
         """When the trial ended: what the lab tears down afterwards is not the strategy's doing."""
@@ -130,9 +136,9 @@ class Trial:
 
     @property
     def refusals_s(self) -> list[float]:
-        """Tell when the server refused a connection: seconds since the trial began."""
+        """Tell when the server refused a connection: seconds since the trial's work began."""
         return sorted(
-            event.at_s - self.begins_s
+            event.at_s - self.works_s
             for event in self.closed
             if event.refused_code is not None and event.at_s <= self.ends_s
         )
@@ -163,7 +169,7 @@ class Trial:
 
     @cached_property
     def open_over_time(self) -> list[tuple[float, int]]:
-        """Tell the connections open through the relay: (seconds since the trial began, how many from then on)."""
+        """Tell the connections open through the relay: (seconds since its work began, how many from then on)."""
         sessions = {(event.environment, event.connection) for event in self._sessions}
         changes = [(event.at_s, 1) for event in self._sessions]
         changes += [
@@ -178,15 +184,15 @@ class Trial:
         held = 0
         for at_s, change in changes:
             held += change
-            yield max(0.0, at_s - self.begins_s), held
+            yield max(0.0, at_s - self.works_s), held
 
     @property
     def samples_over_time(self) -> list[tuple[float, int]]:
-        """Tell the server's own samples: (seconds since the trial began, connections)."""
+        """Tell the server's own samples: (seconds since the trial's work began, connections)."""
         return [
-            (max(0.0, event.at_s - self.begins_s), event.connections)
+            (event.at_s - self.works_s, event.connections)
             for event in self.sampled
-            if event.at_s <= self.ends_s
+            if self.works_s <= event.at_s <= self.ends_s
         ]
 
     @property
@@ -202,7 +208,7 @@ class Trial:
     @property
     def server_peak(self) -> int | None:
         """Tell the most connections in any of the server's samples: real ones, but a short one may fall between two."""
-        return max((count for _, count in self.samples_over_time), default=None)
+        return max((event.connections for event in self.sampled if event.at_s <= self.ends_s), default=None)
 
     @property
     def ghosts(self) -> int:

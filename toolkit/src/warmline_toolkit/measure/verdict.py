@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from warmline_toolkit.measure.trials import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +35,9 @@ FAIR_FAILED = 0.01
 
 POOR_FAILED = 0.1
 """A larger share of failed invocations than this is poor performance."""
+
+BUSY_SERVER = 0.05
+"""A server that used less of one core than this in every trial did mostly its own housekeeping: no rating by CPU."""
 
 FEW = 5
 """Fewer warm invocations than this in a trial say nothing about a tail: all invocations are taken."""
@@ -100,12 +106,12 @@ def _performance(strategy: StrategySummary, all_of_them: Sequence[StrategySummar
     mine = strategy.answers_per_busy_second
     if mine is None:
         return Verdict(rating=Rating.UNRATED, word="not measured", because="no invocation ended")
-    rating = _against_the_best(strategy, all_of_them, lambda one: one.answers_per_busy_second, larger_is_better=True)
-    number = f"{mine.median:,.0f} answers/s while busy"
+    compared = _compare(strategy, all_of_them, lambda one: one.answers_per_busy_second, larger_is_better=True)
+    rating, because = compared.rating, f"{mine.median:,.0f} answers/s while busy"
     if strategy.errors.highest > 0:
         rating = max(rating, _step(_failed_share(strategy), FAIR_FAILED, POOR_FAILED), key=_ORDER.index)
-        number = f"{_failed(strategy)}, {number}"
-    return Verdict(rating=rating, word=_WORDS[rating], because=number)
+        because = f"{_failed(strategy)}, {because}"
+    return Verdict(rating=rating, word=_WORDS[rating], because=because + compared.remark)
 
 
 def _latency(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) -> Verdict:
@@ -119,9 +125,10 @@ def _latency(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) 
     mine = tail(strategy)
     if mine is None:
         return Verdict(rating=Rating.UNRATED, word="not measured", because="no invocation ended")
-    rating = _against_the_best(strategy, all_of_them, tail, larger_is_better=False)
-    word = {Rating.GOOD: "low", Rating.FAIR: "medium", Rating.POOR: "high"}.get(rating, _WORDS[rating])
-    return Verdict(rating=rating, word=word, because=f"{which} {milliseconds(mine.median)}")
+    compared = _compare(strategy, all_of_them, tail, larger_is_better=False)
+    word = _LEVELS.get(compared.rating, _WORDS[compared.rating])
+    because = f"{which} {milliseconds(mine.median)}{compared.remark}"
+    return Verdict(rating=compared.rating, word=word, because=because)
 
 
 def _load(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) -> Verdict:
@@ -129,21 +136,33 @@ def _load(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) -> 
     reasons: list[tuple[Rating, str]] = []
     if strategy.refused.highest > 0:
         reasons.append((Rating.POOR, f"{_count(strategy.refused)} refused"))
-    again = reopens(strategy)
-    opened = f"{_count(strategy.connections_opened)} opened"
-    reasons.append((_step(again, FAIR_REOPENS, POOR_REOPENS), opened))
+    reasons.append(
+        (_step(reopens(strategy), FAIR_REOPENS, POOR_REOPENS), f"{_count(strategy.connections_opened)} opened")
+    )
     peak = f"peak {_count(strategy.connections_peak)}"
     if strategy.limit:
         near = strategy.connections_peak.highest >= NEAR_LIMIT * strategy.limit
         reasons.append((Rating.FAIR if near else Rating.GOOD, f"{peak} of {strategy.limit}"))
     else:
         reasons.append((Rating.UNRATED, peak))
-    cpu = _against_the_best(strategy, all_of_them, lambda one: one.server_cpu_ms_per_invocation, larger_is_better=False)
-    if cpu in (Rating.FAIR, Rating.POOR) and strategy.server_cpu_ms_per_invocation is not None:
-        reasons.append((cpu, f"{milliseconds(strategy.server_cpu_ms_per_invocation.median)} server CPU"))
+    cpu = _compare(strategy, all_of_them, lambda one: one.server_cpu_ms_per_invocation, larger_is_better=False).rating
+    mine = strategy.server_cpu_ms_per_invocation
+    if cpu in (Rating.FAIR, Rating.POOR) and mine is not None and _server_share(strategy) >= BUSY_SERVER:
+        reasons.append((cpu, f"{milliseconds(mine.median)} server CPU"))
     worst = max((rating for rating, _ in reasons), key=_ORDER.index)
-    word = {Rating.GOOD: "low", Rating.FAIR: "medium", Rating.POOR: "high"}[worst]
-    return Verdict(rating=worst, word=word, because=", ".join(text for _, text in reasons))
+    return Verdict(rating=worst, word=_LEVELS[worst], because=", ".join(text for _, text in reasons))
+
+
+def _server_share(strategy: StrategySummary) -> float:
+    """Return the most of one core that the server used in any trial."""
+    return max(
+        (
+            trial.counted.cpu_ms / (trial.duration_s * MS_PER_S)
+            for trial in strategy.trials
+            if trial.counted is not None and trial.counted.cpu_ms is not None and trial.duration_s > 0
+        ),
+        default=0.0,
+    )
 
 
 def reopens(strategy: StrategySummary) -> float:
@@ -198,23 +217,55 @@ def _failed_share(strategy: StrategySummary) -> float:
     return failed / max(1, sum(count or 0 for count in strategy.invocations.per_trial))
 
 
-def _against_the_best(
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """A rating against the best strategy, and what to say of it where the trials do not prove a difference."""
+
+    rating: Rating
+    remark: str = ""
+
+
+def _compare(
     mine: StrategySummary,
     all_of_them: Sequence[StrategySummary],
     number: Callable[[StrategySummary], Spread | None],
     *,
     larger_is_better: bool,
-) -> Rating:
-    """Rate by the ratio of medians to the best strategy's; good where the trials' ranges overlap with the best's."""
-    known = [value for one in all_of_them if (value := number(one)) is not None]
-    own = number(mine)
-    if own is None or len(known) < 2:  # noqa: PLR2004 - a comparison takes two
-        return Rating.UNRATED
-    best = max(known, key=lambda s: s.median) if larger_is_better else min(known, key=lambda s: s.median)
-    if not own.apart_from(best):
-        return Rating.GOOD
-    better, worse = (best.median, own.median) if larger_is_better else (own.median, best.median)
-    return _step(better / worse if worse else float("inf"), FAIR_RATIO, POOR_RATIO)
+) -> _Compared:
+    """Rate by the median over the trials of how many times worse than the best strategy in the same trial.
+
+    Trial by trial, because a slow moment of the machine meets all strategies of one trial; and good where not every
+    trial was worse, because then chance explains the difference.
+    """
+    known = {one.strategy: value for one in all_of_them if (value := number(one)) is not None}
+    if mine.strategy not in known or len(known) < 2:  # noqa: PLR2004 - a comparison takes two
+        return _Compared(rating=Rating.UNRATED)
+    sign = -1 if larger_is_better else 1
+    best = min((one for one in all_of_them if one.strategy in known), key=lambda one: sign * known[one.strategy].median)
+    theirs = _by_trial(best, known[best.strategy])
+    ratios = [
+        _times_worse(own, theirs[trial], larger_is_better=larger_is_better)
+        for trial, own in _by_trial(mine, known[mine.strategy]).items()
+        if trial in theirs
+    ]
+    if not ratios:
+        return _Compared(rating=Rating.UNRATED)
+    rating = _step(statistics.median(ratios), FAIR_RATIO, POOR_RATIO)
+    if rating is not Rating.GOOD and min(ratios) <= 1:
+        return _Compared(rating=Rating.GOOD, remark=", within the noise")
+    return _Compared(rating=rating)
+
+
+def _by_trial(strategy: StrategySummary, value: Spread) -> dict[int, float]:
+    pairs = zip(strategy.trials, value.per_trial, strict=True)
+    return {trial.number: one for trial, one in pairs if one is not None}
+
+
+def _times_worse(own: float, best: float, *, larger_is_better: bool) -> float:
+    better, worse = (best, own) if larger_is_better else (own, best)
+    if worse == 0:
+        return 1.0 if better == 0 else float("inf")
+    return better / worse
 
 
 def _step(value: float, fair_above: float, poor_above: float) -> Rating:
@@ -223,6 +274,7 @@ def _step(value: float, fair_above: float, poor_above: float) -> Rating:
     return Rating.FAIR if value > fair_above else Rating.GOOD
 
 
+_LEVELS = {Rating.GOOD: "low", Rating.FAIR: "medium", Rating.POOR: "high"}
 _WORDS = {Rating.GOOD: "good", Rating.FAIR: "fair", Rating.POOR: "poor", Rating.UNRATED: "no comparison"}
 
 

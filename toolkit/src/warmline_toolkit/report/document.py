@@ -55,7 +55,7 @@ class StepPanel:
 
     name: str
     lines: tuple[tuple[tuple[float, float], ...], ...]
-    """(seconds since the trial began, connections from then on), a line a trial."""
+    """(seconds since the trial's work began, connections from then on), a line a trial."""
     samples: tuple[tuple[float, float], ...] = ()
     """The server's own samples of the first trial."""
     refusals_s: tuple[float, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from warmline_toolkit.measure.agree import disagreements
@@ -9,13 +10,13 @@ from warmline_toolkit.measure.answer import formula, sentences
 from warmline_toolkit.measure.quantiles import Spread, spread
 from warmline_toolkit.measure.verdict import Advice, Rating, rate
 from warmline_toolkit.report.document import Block, Cell, Document, Highlight, Notes, Section, Table, Tone
-from warmline_toolkit.report.lab_data import lab_data, provenance_rows
+from warmline_toolkit.report.lab_data import lab_data
 from warmline_toolkit.report.lab_figures import connections_figure, failures_figure, latency_figure
 from warmline_toolkit.report.lab_method import METHOD
 from warmline_toolkit.report.wording import UNKNOWN, fact, number, plural, spread_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from warmline_toolkit.measure.quantiles import Latency
     from warmline_toolkit.measure.summary import RunSummary, StrategySummary
@@ -35,10 +36,10 @@ def lab_document(summary: RunSummary) -> Document:
     """Return the report of *summary*. Pure: the same run gives the same report anywhere."""
     return Document(
         title=summary.title,
-        subtitle=f"Scenario {summary.scenario} on {', '.join(dict.fromkeys(s.server for s in summary.strategies))}",
+        subtitle=f"Scenario {summary.scenario} on {_servers(summary)}",
         expectation=summary.expectation,
         lead=sentences(summary),
-        provenance=tuple((_label(name), fact(value)) for name, value in provenance_rows(summary)),
+        provenance=tuple(_facts(summary)),
         highlights=tuple(
             Highlight(
                 name=one.strategy,
@@ -54,6 +55,39 @@ def lab_document(summary: RunSummary) -> Document:
         accents=tuple(strategy.strategy for strategy in summary.strategies),
         data=lab_data(summary),
     )
+
+
+_ENGINES = {"mariadb": "MariaDB", "mysql": "MySQL", "postgres": "PostgreSQL"}
+
+
+def _servers(summary: RunSummary) -> str:
+    """Name the servers as people do: "mariadb 10.11.19-MariaDB-0+deb12u1" is MariaDB 10.11.19."""
+    names = []
+    for told in dict.fromkeys(strategy.server for strategy in summary.strategies):
+        engine, _, version = told.partition(" ")
+        number_ = re.match(r"[\d.]+", version)
+        names.append(f"{_ENGINES.get(engine, engine)} {number_[0] if number_ else version}".strip())
+    return ", ".join(names)
+
+
+def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
+    """Yield what heads every output: the server, the machine, the versions, the settings that say something."""
+    told = ", ".join(dict.fromkeys(strategy.server for strategy in summary.strategies))
+    yield "server", str(summary.provenance.get("server", told))
+    for name, value in summary.provenance.items():
+        if name != "server" and value not in _SAYING_NOTHING:
+            yield _label(name), fact(value)
+    yield "trials a strategy", str(summary.trial_count)
+    settings = {
+        _label(name): value
+        for name, value in summary.settings.items()
+        if name not in _SHOWN_ELSEWHERE and value not in _SAYING_NOTHING
+    }
+    yield "settings", fact(settings)
+
+
+_SAYING_NOTHING: tuple[object, ...] = (None, "", [], {}, ())
+_SHOWN_ELSEWHERE = ("trials", "strategies", "handlers")
 
 
 def _sections(summary: RunSummary) -> list[Section]:
@@ -241,5 +275,11 @@ _LABELS = {
     "cpu": "CPU",
     "commit_dirty": "uncommitted changes",
     "max_connections": "max_connections",
-    "rtt_ms": "added round trip, ms",
+    "server_max_connections": "server max_connections",
+    "rtt_ms": "added round trip ms",
+    "timeout_s": "timeout s",
+    "idle_timeout_s": "idle timeout s",
+    "rate_per_s": "arrivals/s",
+    "duration_s": "duration s",
+    "scale_out_per_s": "scale-out/s",
 }

@@ -135,11 +135,3 @@ def _verdict(verdict: Verdict) -> dict[str, str]:
 def _rounded(value: float) -> float:
     """Keep microseconds of a time in milliseconds: more digits are noise of the clock."""
     return value if isinstance(value, int) else round(value, 3)
-
-
-def provenance_rows(summary: RunSummary) -> list[tuple[str, Any]]:
-    """Return the run's provenance in the order to show it: what was measured, with what, where."""
-    servers = ", ".join(dict.fromkeys(strategy.server for strategy in summary.strategies))
-    rest = {name: value for name, value in summary.provenance.items() if name != "server"}
-    settings = {name: value for name, value in summary.settings.items() if name != "strategies"}
-    return [("server", servers), *rest.items(), ("trials a strategy", summary.trial_count), ("settings", settings)]

@@ -40,7 +40,7 @@ def connections_figure(summary: RunSummary) -> StepFigure:
     )
     against = f" The limit is {limit}." if limit is not None else ""
     return StepFigure(
-        title="Connections open at the server while a trial runs",
+        title="Connections open at the server, from the first request of a trial on",
         alternative=f"{told}.{against}",
         panels=tuple(_panel(strategy) for strategy in summary.strategies),
         limit=limit,
@@ -53,7 +53,7 @@ def _panel(strategy: StrategySummary) -> StepPanel:
     for trial in strategy.trials[:MOST_LINES]:
         points = trial.open_over_time if trial.direct else trial.samples_over_time
         if points:
-            lines.append(((0.0, 0), *_thin(points), (trial.duration_s, points[-1][1])))
+            lines.append(((0.0, 0), *_thin(points), (trial.ends_s - trial.works_s, points[-1][1])))
     return StepPanel(
         name=strategy.strategy,
         lines=tuple(lines),

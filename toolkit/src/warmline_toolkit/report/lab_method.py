@@ -66,6 +66,9 @@ METHOD: tuple[tuple[str, str], ...] = (
     ),
     (
         "Server CPU per invocation",
-        "User and system time of the server's processes over the trial, divided by the invocations.",
+        (
+            "User and system time of the server's processes over the trial, divided by the invocations. Its own "
+            "housekeeping is in it, and is most of it where the trial is short and the load small."
+        ),
     ),
 )
