@@ -73,7 +73,7 @@ class StepFigure:
     """The figure in words, for those who do not see it."""
     panels: tuple[StepPanel, ...]
     limit: float | None
-    since: str = "the trial began"
+    since: str = "the first request was begun"
     """What the time axis counts from."""
     key: str = "connections, first trial"
     """What the line in front is."""
