@@ -9,6 +9,7 @@ pub mod door;
 pub mod engine;
 pub mod log;
 pub mod metrics;
+pub mod mysql;
 pub mod protocol;
 pub mod reactor;
 pub mod reason;

@@ -83,7 +83,9 @@ impl Stream {
                     let taken = tls.session.writer().write(&bytes[written..])?;
                     written += taken;
                     let flushed = tls.flush()?;
-                    if written == bytes.len() || taken == 0 || !flushed {
+                    // Nothing taken but everything flushed: the session was full of earlier bytes and has room now. Stopping
+                    // here would wait for a socket that is writable already.
+                    if written == bytes.len() || !flushed {
                         return Ok(written);
                     }
                 }
