@@ -10,6 +10,7 @@ with start("mariadb", max_connections=5) as server, server.observer() as observe
 """
 
 from warmline_toolkit.servers.engine import AppSession
+from warmline_toolkit.servers.external import ExternalServer, external
 from warmline_toolkit.servers.find import Program, all_installed, installed
 from warmline_toolkit.servers.observer import Counts, Observer
 from warmline_toolkit.servers.server import Server, State, start
@@ -21,12 +22,14 @@ __all__ = [
     "AppSession",
     "AuthMethod",
     "Counts",
+    "ExternalServer",
     "Observer",
     "Program",
     "Server",
     "State",
     "User",
     "all_installed",
+    "external",
     "installed",
     "start",
 ]

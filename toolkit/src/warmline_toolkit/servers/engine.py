@@ -12,7 +12,7 @@ from warmline_toolkit.servers.users import AUTH_METHODS, User
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from warmline_toolkit.servers.accounts import Account
@@ -60,11 +60,11 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """A server's own counts since it started, for the users' connections only."""
+    """A server's own counts since it started, for the users' connections only; None where it cannot tell."""
 
-    opened: int
-    refused: dict[str, int]
-    aborted_handshakes: int
+    opened: int | None
+    refused: dict[str, int] | None
+    aborted_handshakes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,10 @@ class Counters(abc.ABC):
     def restart_peak(self) -> None:
         """Begin a new window for `peak`, where there is one."""
         return
+
+    def may_kill(self, client_ports: Collection[int] | None) -> None:
+        """Raise `NotOurServer` where ending these sessions (None: all) is not the lab's to do."""
+        del client_ports
 
     def close(self) -> None:
         """Let go of what the counters keep open besides the session they were given."""

@@ -105,6 +105,7 @@ class Observer:
         """
         with self._lock:
             reader = self._reader()
+            reader.may_kill(client_ports)
             chosen = [s for s in reader.sessions() if client_ports is None or s.client_port in client_ports]
             killed = reader.kill(chosen)
             gone, limit = {s.id for s in chosen}, time.monotonic() + KILL_LIMIT_S
@@ -155,20 +156,26 @@ class Observer:
 
 
 def _since(start: Totals | None, now: Totals) -> Totals:
-    if start is None:
-        return now
-    refused = {code: n - start.refused.get(code, 0) for code, n in now.refused.items()}
-    return Totals(
-        opened=now.opened - start.opened,
-        refused={code: n for code, n in refused.items() if n},
-        aborted_handshakes=now.aborted_handshakes - start.aborted_handshakes,
-    )
+    return now if start is None else _combined(now, start, sign=-1)
 
 
 def _add(one: Totals, two: Totals) -> Totals:
-    codes = one.refused.keys() | two.refused.keys()
+    return _combined(one, two, sign=1)
+
+
+def _combined(one: Totals, two: Totals, *, sign: int) -> Totals:
+    """Return one plus or minus two; what either does not know stays unknown."""
+
+    def number(a: int | None, b: int | None) -> int | None:
+        return None if a is None or b is None else a + sign * b
+
+    refused = None
+    if one.refused is not None and two.refused is not None:
+        codes = sorted(one.refused.keys() | two.refused.keys())
+        both = {code: one.refused.get(code, 0) + sign * two.refused.get(code, 0) for code in codes}
+        refused = {code: n for code, n in both.items() if n}
     return Totals(
-        opened=one.opened + two.opened,
-        refused={code: one.refused.get(code, 0) + two.refused.get(code, 0) for code in sorted(codes)},
-        aborted_handshakes=one.aborted_handshakes + two.aborted_handshakes,
+        opened=number(one.opened, two.opened),
+        refused=refused,
+        aborted_handshakes=number(one.aborted_handshakes, two.aborted_handshakes),
     )
