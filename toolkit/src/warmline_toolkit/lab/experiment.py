@@ -11,7 +11,7 @@ from warmline_toolkit.lab.journal import Journal
 from warmline_toolkit.lab.platform import Platform
 from warmline_toolkit.lab.settings import PlatformSettings
 from warmline_toolkit.lab.stage import Stage
-from warmline_toolkit.lab.witness import Witness
+from warmline_toolkit.lab.witness import Witness, idle_cpu_ms_per_s
 from warmline_toolkit.model.events import RunEnded, RunStarted, TrialEnded, TrialStarted
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from warmline_toolkit.lab.scenario import Scenario, Settings
     from warmline_toolkit.lab.strategy import Strategy
     from warmline_toolkit.model.events import Event
-    from warmline_toolkit.servers import Observer, Server
+    from warmline_toolkit.servers import Server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ async def run(
     """Play every trial on *server* and record it. Stops everything it started, also when it is cancelled."""
     journal = Journal(record)
     settings = experiment.settings
+    idle_cpu = await idle_cpu_ms_per_s(server)
+    facts = {**provenance, **({} if idle_cpu is None else {"server_idle_cpu_ms_per_s": round(idle_cpu, 2)})}
     record(
         RunStarted(
             **journal.stamp(),
@@ -58,7 +60,7 @@ async def run(
                 "strategies": [strategy.label for strategy in experiment.strategies],
                 "handlers": {strategy.label: strategy.handler.name for strategy in experiment.strategies},
             },
-            provenance=dict(provenance),
+            provenance=facts,
         )
     )
     complete = False
@@ -66,14 +68,16 @@ async def run(
         with server.observer() as observer:
             for trial in range(1, settings.trials + 1):
                 for strategy in order(experiment.strategies, trial):
-                    await _trial(experiment, strategy, server, observer, journal.of_trial(trial, strategy.label))
+                    trial_journal = journal.of_trial(trial, strategy.label)
+                    witness = Witness(server, observer, trial_journal, idle_cpu_ms_per_s=idle_cpu)
+                    await _trial(experiment, strategy, server, witness, trial_journal)
         complete = True
     finally:
         record(RunEnded(**journal.stamp(), complete=complete))
 
 
 async def _trial(
-    experiment: Experiment, strategy: Strategy, server: Server, observer: Observer, journal: Journal
+    experiment: Experiment, strategy: Strategy, server: Server, witness: Witness, journal: Journal
 ) -> None:
     settings = experiment.settings
     platform_settings = PlatformSettings(
@@ -87,7 +91,6 @@ async def _trial(
         rtt_ms=settings.rtt_ms,
         environment=experiment.environment,
     )
-    witness = Witness(server, observer, journal)
     async with (
         Platform(platform_settings, strategy.handler, journal=journal, database=server) as platform,
         witness.watch(),

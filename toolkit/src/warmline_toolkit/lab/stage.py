@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from warmline_toolkit.errors import FailedExpectation
+from warmline_toolkit.lab import arrivals
 from warmline_toolkit.model.events import Fault, Noted
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ class Stage:
         """Offer *count* requests at once and wait for all answers."""
         payload = json.dumps(self._event if event is None else event).encode()
         return list(await asyncio.gather(*(self.platform.invoke(payload) for _ in range(count))))
+
+    async def arrivals(self, *, rate_per_s: float, duration_s: float) -> None:
+        """Offer Poisson arrivals at *rate_per_s* for *duration_s*, the same in each trial, and wait for the answers."""
+        due_s = arrivals.poisson(rate=rate_per_s, duration_s=duration_s, seed=self.settings.seed)
+        await arrivals.offer(self._invoke, due_s, journal=self._journal)
+
+    async def _invoke(self, number: int, due_s: float) -> InvocationResult:
+        del number
+        return await self.platform.invoke(json.dumps(self._event).encode(), scheduled_s=due_s)
 
     async def settle(self) -> None:
         """Wait until the server has as many connections open as the relays: it has finished what was asked of it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -19,20 +20,39 @@ SAMPLE_S = 0.05
 """How often the server's open connections are sampled: a statement of some 0.1 ms on the lab's own session."""
 
 
-class Witness:
-    """One server's counters in one trial. The window begins with `watch`."""
+IDLE_WINDOW_S = 1.0
 
-    def __init__(self, server: Server, observer: Observer, journal: Journal) -> None:
+
+async def idle_cpu_ms_per_s(server: Server) -> float | None:
+    """Return the processor time that *server* takes while nothing is asked of it: its housekeeping. Takes a second."""
+    before, began = server.cpu_ms(), time.monotonic()
+    await asyncio.sleep(IDLE_WINDOW_S)
+    after = server.cpu_ms()
+    return None if before is None or after is None else (after - before) / (time.monotonic() - began)
+
+
+class Witness:
+    """One server's counters in one trial. The window begins with `watch`.
+
+    The processor time it tells is the function's: the lab's own sessions are not in it, and neither is the server's
+    housekeeping, *idle_cpu_ms_per_s* over the window.
+    """
+
+    def __init__(
+        self, server: Server, observer: Observer, journal: Journal, *, idle_cpu_ms_per_s: float | None = None
+    ) -> None:
         self._server = server
         self._observer = observer
         self._journal = journal
+        self._idle_cpu_ms_per_s = idle_cpu_ms_per_s or 0.0
         self._cpu_ms_before: float | None = None
+        self._began = 0.0
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[None]:
         """Begin the window, and record the open connections whenever a sample differs from the one before."""
         await asyncio.to_thread(self._observer.reset)
-        self._cpu_ms_before = self._server.cpu_ms()
+        self._cpu_ms_before, self._began = self._server.cpu_ms(), time.monotonic()
         sampling = asyncio.create_task(self._sample())
         try:
             yield
@@ -61,13 +81,18 @@ class Witness:
     async def counted(self, *, ghosts: int) -> ServerCounted:
         """Return the window's counters as an event; *ghosts* is what the platform knows that the server cannot."""
         counts = await asyncio.to_thread(self._observer.counts)
-        after = self._server.cpu_ms()
-        before = self._cpu_ms_before
         return ServerCounted(
             **self._journal.stamp(),
             opened=counts.opened,
             refused=counts.refused or {},
             still_open=counts.open_now,
             ghosts=None if counts.open_now is None else ghosts,
-            cpu_ms=None if before is None or after is None else after - before,
+            cpu_ms=self._cpu_ms(),
         )
+
+    def _cpu_ms(self) -> float | None:
+        after = self._server.cpu_ms()
+        if after is None or self._cpu_ms_before is None:
+            return None
+        idle_ms = self._idle_cpu_ms_per_s * (time.monotonic() - self._began)
+        return max(0.0, after - self._cpu_ms_before - idle_ms)

@@ -170,6 +170,10 @@ class Engine(abc.ABC):
         """Return the version as the server says it."""
 
     @abc.abstractmethod
+    def os_thread(self, admin: Admin) -> int:
+        """Return the kernel's id of the thread (or process) that serves *admin*'s session."""
+
+    @abc.abstractmethod
     def change(self, admin: Admin, name: str, value: Setting) -> None:
         """Change a setting now, for new sessions. Raises `BadServerOption` where it needs a restart."""
 

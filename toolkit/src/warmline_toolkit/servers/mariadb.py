@@ -151,6 +151,10 @@ class MariaDb(MySqlEngine):
             )
         return notes
 
+    def os_thread(self, admin: Admin) -> int:
+        """Return the process list's TID of the session's thread: the performance schema is off by default."""
+        return int(admin.query("SELECT TID FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()")[0][0])
+
     def counters(self, admin: Admin, place: Place) -> Counters:
         """Return the counters: USER_STATISTICS, the status and the error log."""
         return MariaDbCounters(admin, place)

@@ -87,6 +87,14 @@ class MySqlEngine(Engine):
         """Return the server's `@@version`."""
         return str(admin.query("SELECT @@version")[0][0])
 
+    def os_thread(self, admin: Admin) -> int:
+        """Return the id that the performance schema has for the session's thread."""
+        return int(
+            admin.query("SELECT THREAD_OS_ID FROM performance_schema.threads WHERE PROCESSLIST_ID = CONNECTION_ID()")[
+                0
+            ][0]
+        )
+
     def change(self, admin: Admin, name: str, value: Setting) -> None:
         """SET GLOBAL: sessions that are open keep the value they have."""
         try:

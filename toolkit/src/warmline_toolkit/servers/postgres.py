@@ -169,6 +169,10 @@ class Postgres(Engine):
         """Return `server_version`."""
         return str(admin.query("SHOW server_version")[0][0])
 
+    def os_thread(self, admin: Admin) -> int:
+        """Return the backend's process."""
+        return int(admin.query("SELECT pg_backend_pid()")[0][0])
+
     def prepare(self, program: Program, place: Place, admin: Admin, options: Options) -> None:
         """Create the users; the first owns the database, the others may do everything in it."""
         del program, place

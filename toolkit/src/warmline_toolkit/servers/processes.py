@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmline_toolkit.servers import guardian
 
 if TYPE_CHECKING:
     import signal
-    from pathlib import Path
 
     from warmline_toolkit.servers.accounts import Account
 
@@ -114,6 +114,17 @@ def cpu_ms(pgid: int) -> float | None:
         with contextlib.suppress(OSError):  # it ended between the two looks: its parent waits for it
             running_s += time.clock_gettime(_cpu_clock(pid))
     return waited_for_ticks * 1000 / os.sysconf("SC_CLK_TCK") + running_s * 1000
+
+
+def thread_cpu_ms(thread: int) -> float:
+    """Return the user and system time of one thread (or of a process with one thread); 0 where it is gone.
+
+    From /proc/…/schedstat, in nanoseconds: the kernel shows a thread's clock to its own process alone.
+    """
+    try:
+        return int(Path(f"/proc/{thread}/schedstat").read_text(encoding="ascii").split()[0]) / 1_000_000
+    except OSError:
+        return 0.0
 
 
 def _cpu_clock(pid: int) -> int:

@@ -97,7 +97,8 @@ class Server:
         self._held: list[Any] = []
         self._cpu_ms_before: float | None = 0.0  # of the processes before the last restart
         self._process: subprocess.Popen[bytes] | None = None
-        self._sessions: list[Admin] = []  # the lab's own, never fewer again: where the server counts them, room is made
+        # The lab's own and the thread of each, never fewer again: where the server counts them, room is made
+        self._sessions: dict[Admin, int] = {}
         self._idle: list[Admin] = []
         self._state = State.DOWN
         self._account = accounts.unprivileged(engine.accounts)
@@ -219,14 +220,17 @@ class Server:
         return frozenset(guardian.process_tree(self._process.pid) if self._process is not None else ())
 
     def cpu_ms(self) -> float | None:
-        """Return the user and system time that all of the server's processes have used, over all restarts.
+        """Return the user and system time that the server's processes have used for others than the lab's own sessions.
 
-        Ended PostgreSQL backends included. None where it cannot be known.
+        Over all restarts, ended PostgreSQL backends included. None where it cannot be known.
         """
         if self._process is None:
             return self._cpu_ms_before
         now = processes.cpu_ms(self._process.pid)
-        return None if now is None or self._cpu_ms_before is None else self._cpu_ms_before + now
+        if now is None or self._cpu_ms_before is None:
+            return None
+        own = sum(processes.thread_cpu_ms(thread) for thread in list(self._sessions.values()))
+        return self._cpu_ms_before + now - own
 
     # -- its life ----------------------------------------------------------------------------------------------------
 
@@ -348,7 +352,8 @@ class Server:
                     next_step="The lines above are the server's own; a wrong setting is named there.",
                 )
             try:
-                self._sessions = [self._engine.admin(place)]
+                first = self._engine.admin(place)
+                self._sessions = {first: self._engine.os_thread(first)}
             except ConnectionError:
                 time.sleep(0.005)
                 continue
@@ -378,7 +383,7 @@ class Server:
             while len(self._idle) < 2:  # noqa: PLR2004 - one to give, one to keep
                 self._engine.make_room(self._idle[0], self._options, sessions=len(self._sessions) + 1)
                 admin = self._engine.admin(self._place)
-                self._sessions.append(admin)
+                self._sessions[admin] = self._engine.os_thread(admin)
                 self._idle.append(admin)
             return self._idle.pop()
 
@@ -411,7 +416,7 @@ class Server:
         for admin in self._sessions:
             with contextlib.suppress(Exception):
                 admin.close()
-        self._sessions, self._idle = [], []
+        self._sessions, self._idle = {}, []
 
     def _let_held_go(self) -> None:
         for held in self._held:
