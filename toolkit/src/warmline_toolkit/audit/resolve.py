@@ -287,6 +287,8 @@ class Resolver:
     # What attributes are
 
     def _attribute(self, thing: Thing, name: str, depth: int) -> tuple[Thing, ...]:
+        if depth > _DEPTH:
+            return ()
         plain = without_keys(name)
         match thing:
             case ModuleThing(path=path):

@@ -103,9 +103,9 @@ class Deployment:
         """Return the stack's resources that *value* refers to, through parameters and parts of strings."""
         known = {resource.name: resource for _, resource in self.resources(template)}
         found: dict[str, Resource] = {}
-        for path in _names(self.resolved(template, value)):
+        for path in names_in(self.resolved(template, value)):
             resolved = self.resolved(template, Name(path))
-            for inner in _names(resolved):
+            for inner in names_in(resolved):
                 name = inner
                 while name:
                     if name in known:
@@ -290,15 +290,16 @@ def _event_kind(resource: Resource) -> tuple[str, Value | None] | None:
             return None
 
 
-def _names(value: Value | None) -> list[str]:
+def names_in(value: Value | None) -> list[str]:
+    """Return every dotted name in a value."""
     match value:
         case Name(path=path):
             return [path]
         case Joined(parts=parts):
-            return [name for part in parts for name in _names(part)]
+            return [name for part in parts for name in names_in(part)]
         case Sequence(items=items):
-            return [name for item in items for name in _names(item)]
+            return [name for item in items for name in names_in(item)]
         case Mapping(items=entries):
-            return [name for _, item in entries for name in _names(item)]
+            return [name for _, item in entries for name in names_in(item)]
         case _:
             return []
