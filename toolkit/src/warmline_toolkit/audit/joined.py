@@ -76,7 +76,9 @@ def server_openings(project: Project, reach: Reach) -> list[Opening]:
     ]
 
 
-def connections_per_process(project: Project, function: DatabaseFunction, family: str | None) -> tuple[int, str, Opening | None]:
+def connections_per_process(
+    project: Project, function: DatabaseFunction, family: str | None
+) -> tuple[int, str, Opening | None]:
     """Return how many connections one process of the function may open to a database, how that is known, and where."""
     if function.reach is None:
         return 1, "1 (its code is not in the tree)", None

@@ -266,6 +266,9 @@ class Walker:
         """Return when the call runs: ONCE if its result outlives the invocation behind a check of what is kept."""
         if at.when is not When.INVOCATION:
             return _At(at.when, at.chain, thing.kept_self, at.kept_as or call.target, at.conditional)
+        if call.in_except:
+            # What an error handler does replaces what is kept; it does not run in every invocation.
+            return _At(When.ONCE, at.chain, thing.kept_self, call.target, conditional=True)
         stores = self.stores(facts, thing.index, number)
         guards = {_root(guard) for guard in call.guards}
         for store in stores:

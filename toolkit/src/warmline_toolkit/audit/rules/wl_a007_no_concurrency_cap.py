@@ -129,9 +129,7 @@ resource "aws_db_instance" "main" {
   instance_class = "db.t4g.medium"
 }
 """
-_TF_GOOD = _TF_BAD.replace(
-    "  timeout       = 20\n", "  timeout       = 20\n\n  reserved_concurrent_executions = 40\n"
-)
+_TF_GOOD = _TF_BAD.replace("  timeout       = 20\n", "  timeout       = 20\n\n  reserved_concurrent_executions = 40\n")
 
 RULE = Rule(
     code="WL-A007",

@@ -131,8 +131,14 @@ RULE = Rule(
         Example("the same in Terraform", {"main.tf": _TF_BAD}),
     ),
     good=(
-        Example("the proxy's endpoint", {"template.yaml": _BAD.replace("!GetAtt Cluster.Endpoint.Address", "!GetAtt Proxy.Endpoint")}),
-        Example("the proxy's endpoint in Terraform", {"main.tf": _TF_BAD.replace("aws_rds_cluster.main.endpoint", "aws_db_proxy.main.endpoint")}),
+        Example(
+            "the proxy's endpoint",
+            {"template.yaml": _BAD.replace("!GetAtt Cluster.Endpoint.Address", "!GetAtt Proxy.Endpoint")},
+        ),
+        Example(
+            "the proxy's endpoint in Terraform",
+            {"main.tf": _TF_BAD.replace("aws_rds_cluster.main.endpoint", "aws_db_proxy.main.endpoint")},
+        ),
     ),
     per_project=check,
     applies_to=("sam", "cloudformation", "serverless", "terraform"),

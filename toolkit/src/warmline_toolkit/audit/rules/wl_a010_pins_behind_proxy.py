@@ -90,19 +90,33 @@ def _pins(project: Project, use: Use, family: str | None) -> str | None:
         return "is sent as a prepared statement (execute; query is not)"
     if driver == "mysql.connector" and use.method == "cursor" and call.keyword("prepared") == Literal(value=True):
         return "comes from a prepared cursor"
-    if driver in {"psycopg", "psycopg2"} and use.method == "cursor" and (call.keyword("name") is not None or (call.arguments and isinstance(call.arguments[0], Literal) and isinstance(call.arguments[0].value, str))):
+    if (
+        driver in {"psycopg", "psycopg2"}
+        and use.method == "cursor"
+        and (
+            call.keyword("name") is not None
+            or (call.arguments and isinstance(call.arguments[0], Literal) and isinstance(call.arguments[0].value, str))
+        )
+    ):
         return "comes from a named (server-side) cursor"
     text = _text(project, use, call.arguments[0]) if call.arguments else None
     if text is None or engine not in {"mysql", "postgres"}:
         return None
-    return next((reason for pattern, reason in (_MYSQL if engine == "mysql" else _POSTGRES) if pattern.search(text)), None)
+    return next(
+        (reason for pattern, reason in (_MYSQL if engine == "mysql" else _POSTGRES) if pattern.search(text)), None
+    )
 
 
 def _text(project: Project, use: Use, value: Value) -> str | None:
     found = project.resolver.literal(use.site.path, project.resolver.owner_of(use.site), value)
     if isinstance(found, Literal) and isinstance(found.value, str):
         return found.value
-    if isinstance(found, Joined) and found.parts and isinstance(found.parts[0], Literal) and isinstance(found.parts[0].value, str):
+    if (
+        isinstance(found, Joined)
+        and found.parts
+        and isinstance(found.parts[0], Literal)
+        and isinstance(found.parts[0].value, str)
+    ):
         return found.parts[0].value
     return None
 
@@ -140,7 +154,9 @@ def handler(event, context):
         cursor.execute("SELECT id FROM orders")
         return cursor.fetchall()
 """
-_NODE_TEMPLATE = _TEMPLATE.replace("POSTGRESQL", "MYSQL").replace("app.handler", "index.handler").replace("python3.13", "nodejs22.x")
+_NODE_TEMPLATE = (
+    _TEMPLATE.replace("POSTGRESQL", "MYSQL").replace("app.handler", "index.handler").replace("python3.13", "nodejs22.x")
+)
 _JS_BAD = """\
 import mysql from "mysql2/promise";
 
@@ -166,7 +182,10 @@ RULE = Rule(
         Example("mysql2's execute", {"template.yaml": _NODE_TEMPLATE, "index.mjs": _JS_BAD}),
     ),
     good=(
-        Example("SET LOCAL", {"template.yaml": _TEMPLATE, "app.py": _PY_BAD.replace("SET search_path", "SET LOCAL search_path")}),
+        Example(
+            "SET LOCAL",
+            {"template.yaml": _TEMPLATE, "app.py": _PY_BAD.replace("SET search_path", "SET LOCAL search_path")},
+        ),
         Example("mysql2's query", {"template.yaml": _NODE_TEMPLATE, "index.mjs": _JS_BAD.replace("execute", "query")}),
     ),
     per_handler=check,

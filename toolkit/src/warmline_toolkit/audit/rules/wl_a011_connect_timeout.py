@@ -42,7 +42,9 @@ def check(project: Project, reach: Reach) -> Iterator[Finding]:
             )
             severity = Severity.WARNING if timeout is not None else Severity.NOTE
         elif timeout is not None and seconds >= timeout:
-            source = f"{setting} = {seconds:g} s" if written else f"{opening.thing.opener.driver}'s default of {seconds:g} s"
+            source = (
+                f"{setting} = {seconds:g} s" if written else f"{opening.thing.opener.driver}'s default of {seconds:g} s"
+            )
             message = (
                 f"Connecting may take {seconds:g} s ({source}), but {handler.name} is stopped after {timeout:g} s: an unreachable "
                 "database ends in a timeout of the function, not in an error that your code can handle."
@@ -60,7 +62,9 @@ def check(project: Project, reach: Reach) -> Iterator[Finding]:
             severity=severity,
             subject=project.subject(opening.thing.site),
             chain=opening.chain,
-            related=project.template_step(reach, "Timeout", f"the function's timeout{f', {timeout:g} s' if timeout is not None else ''}"),
+            related=project.template_step(
+                reach, "Timeout", f"the function's timeout{f', {timeout:g} s' if timeout is not None else ''}"
+            ),
             numbers=(("function_timeout_s", timeout),) if timeout is not None else (),
             fix=f"Set {setting} to a few seconds, well below the function's timeout ({setting}: {wanted / unit:g}).",
             handler=handler.name,
@@ -150,8 +154,17 @@ RULE = Rule(
         Example("no connect timeout in node-postgres", {"template.yaml": _NODE_TEMPLATE, "index.mjs": _JS}),
     ),
     good=(
-        Example("two seconds to connect", {"template.yaml": _TEMPLATE, "app.py": _PY.replace('user="app"', 'user="app", connect_timeout=2')}),
-        Example("a connect timeout in node-postgres", {"template.yaml": _NODE_TEMPLATE, "index.mjs": _JS.replace("max: 1,", "max: 1, connectionTimeoutMillis: 2000,")}),
+        Example(
+            "two seconds to connect",
+            {"template.yaml": _TEMPLATE, "app.py": _PY.replace('user="app"', 'user="app", connect_timeout=2')},
+        ),
+        Example(
+            "a connect timeout in node-postgres",
+            {
+                "template.yaml": _NODE_TEMPLATE,
+                "index.mjs": _JS.replace("max: 1,", "max: 1, connectionTimeoutMillis: 2000,"),
+            },
+        ),
     ),
     per_handler=check,
     applies_to=("python", "javascript", "sam", "cloudformation", "serverless", "terraform"),
