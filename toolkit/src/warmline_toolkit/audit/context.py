@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from warmline_toolkit.audit.reach import Handler, Opening
     from warmline_toolkit.audit.things import OpenedThing, Thing
 
+_NO_CONNECTION = ("sqlite", "better-sqlite", "aurora-", "mysql+auroradataapi", "postgresql+auroradataapi", "sqljs")
+
 
 class Project:
     """All facts of one audit, and the questions that rules ask of them."""
@@ -184,17 +186,17 @@ class Project:
         }
 
     def is_local_file(self, thing: OpenedThing) -> bool:
-        """Return whether an engine's URL or dialect names SQLite: no server, no connection to count."""
+        """Return whether the URL or type names SQLite or Aurora's Data API: no server connection to count."""
         call = self.call(thing.site)
         scope = self.resolver.owner_of(thing.site)
-        values = [*call.arguments[:1], call.keyword("url", "dialect", "type", "client", "provider")]
+        values = [
+            *call.arguments[:1],
+            *(call.keyword(name) for name in ("url", "dialect", "type", "client", "provider")),
+        ]
         for value in values:
             found = self.resolver.literal(thing.site.path, scope, value) if value is not None else None
-            if (
-                isinstance(found, Literal)
-                and isinstance(found.value, str)
-                and found.value.startswith(("sqlite", "better-sqlite"))
-            ):
+            text = found.value if isinstance(found, Literal) else None
+            if isinstance(text, str) and text.startswith(_NO_CONNECTION):
                 return True
         return False
 

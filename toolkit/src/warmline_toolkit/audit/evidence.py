@@ -24,6 +24,7 @@ _RARE = re.compile(
     r"|setup|provision|backup|truncate|drop[-_]?|load[-_]?schema|(^|[-_/])ddl",
     re.IGNORECASE,
 )
+_ONE_OFF = re.compile(r"^(crhelper|cfnresponse|cfn-response|cfn-response-async)$")
 _FAN_OUT = re.compile(
     r"^(asyncio\.(gather|TaskGroup|wait|as_completed|create_task)|concurrent\.futures\.|threading\.Thread$|multiprocessing\.|"
     r"joblib\.|anyio\.create_task_group|trio\.open_nursery|p-map|p-limit|p-all|async\.(parallel|each|map)|bluebird\.)"
@@ -44,6 +45,12 @@ def runs_rarely(project: Project, reach: Reach) -> str | None:
         events = project.deployment.events(handler.template, handler.resource)
         if events and all(event.kind in {"Schedule", "ScheduleV2"} for event in events):
             return "a schedule alone invokes it"
+    for path in reach.files:
+        if any(_ONE_OFF.search(imported.module) for imported in project.code[path].imports):
+            return "it answers CloudFormation as a custom resource"
+        defined = {function.name for function in project.code[path].functions}
+        if {"set_secret", "test_secret"} <= defined or {"setSecret", "testSecret"} <= defined:
+            return "it rotates a secret"
     hit = next((name for name in names if _RARE.search(name)), None)
     return f"its name {hit!r} says that it runs once in a while" if hit else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmline_toolkit.audit.facts import CodeFacts, Scan, TemplateFacts, Unreadable
-from warmline_toolkit.audit.knowledge import SCAN_PATTERN
+from warmline_toolkit.audit.knowledge import DRIVER_MODULES, SCAN_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ def walk(root: Path) -> list[str]:
         for entry in entries:
             name = entry.name
             if entry.is_dir(follow_symlinks=False):
-                if name not in SKIPPED_FOLDERS and not name.endswith(".egg-info"):
+                if not _is_skipped(name, entry.path):
                     pending.append((f"{prefix}{name}/", entry.path))
             elif name.endswith(CODE_SUFFIXES):
                 if not name.endswith((".min.js", ".d.ts", ".bundle.js")):
@@ -64,6 +64,12 @@ def walk(root: Path) -> list[str]:
                 found.append(prefix + name)
     found.sort()
     return found
+
+
+def _is_skipped(name: str, path: str) -> bool:
+    if name in SKIPPED_FOLDERS or name.endswith((".egg-info", ".dist-info")):
+        return True
+    return name in DRIVER_MODULES and Path(path, "__init__.py").exists()  # a driver that was copied into the tree
 
 
 def is_template(path: str) -> bool:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from warmline_toolkit.audit.facts import Literal, Name
 from warmline_toolkit.audit.reach import Handler
+from warmline_toolkit.audit.sources.builder import call_number
 from warmline_toolkit.audit.things import ExternalResult, ExternalThing, FunctionThing, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from warmline_toolkit.audit.facts import CodeFacts, Function, Resource, TemplateFacts
+    from warmline_toolkit.audit.facts import CodeFacts, Function, Resource, TemplateFacts, Value
     from warmline_toolkit.audit.resolve import Resolver
 
 _EVENT = re.compile(r"_?_?(lambda_?)?(event|evt|ev|e|input_event|_)$", re.IGNORECASE)
@@ -48,6 +49,7 @@ _ROUTE_METHODS = frozenset(
 _CHALICE_METHODS = frozenset(
     {"lambda_function", "on_sqs_message", "on_sns_message", "on_s3_event", "schedule", "route"}
 )
+_HANDLER_EXPORTS = frozenset({"handler", "lambdaHandler", "lambda_handler", "main"})
 _FUNCTION_TYPE = "AWS::Lambda::Function"
 
 
@@ -157,6 +159,10 @@ def _by_convention(resolver: Resolver, facts: CodeFacts) -> Iterator[tuple[int, 
                 yield index, function.name, origin
     else:
         for exported, value in facts.exports:
+            for inner in _exported_wrapper(resolver, facts, value):
+                shaped = exported in _HANDLER_EXPORTS or _script_shape(resolver.function(inner), exported)
+                if exported != "default" and inner.path == facts.path and shaped:
+                    yield inner.index, exported, "wrapped for Lambda"
             for thing in resolver.value(facts.path, 0, value):
                 if isinstance(thing, FunctionThing) and thing.path == facts.path:
                     origin = _script_shape(facts.functions[thing.index], exported)
@@ -167,6 +173,19 @@ def _by_convention(resolver: Resolver, facts: CodeFacts) -> Iterator[tuple[int, 
                         if inner.path == facts.path:
                             yield inner.index, exported, "wrapped by middy"
     yield from _routes(resolver, facts)
+
+
+def _exported_wrapper(resolver: Resolver, facts: CodeFacts, value: Value) -> Iterator[FunctionThing]:
+    """Return the functions given to the call whose result is exported: `export const main = middyfy(list)`."""
+    assigned = (
+        [item for item, scope in resolver.names_of(facts.path).get(value.path, ()) if scope == 0]
+        if isinstance(value, Name)
+        else []
+    )
+    for candidate in (value, *assigned):
+        number = call_number(candidate)
+        if number is not None:
+            yield from _wrapped(resolver, Site(facts.path, number))
 
 
 def _is_middy(resolver: Resolver, thing: ExternalResult) -> bool:
@@ -193,7 +212,7 @@ def _script_shape(function: Function, exported: str) -> str | None:
         return "convention: typed as a handler"
     first = function.parameters[0] if function.parameters else ""
     typed = function.annotations[0] if function.annotations else ""
-    if exported in {"handler", "lambdaHandler", "lambda_handler", "main"} and len(function.parameters) <= 3:  # noqa: PLR2004
+    if exported in _HANDLER_EXPORTS and len(function.parameters) <= 3:  # noqa: PLR2004
         return f"convention: exported as {exported}"
     if exported != "default" and first in {"event", "_event", "evt"}:
         return "convention: exported, takes an event"

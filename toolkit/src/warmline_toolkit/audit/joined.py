@@ -37,7 +37,7 @@ class DatabaseFunction:
     def through_proxy(self) -> bool:
         """Return whether a variable refers to a proxy, or is named as one."""
         return any(target.type == PROXY for _, target in self.targets) or any(
-            "PROXY" in variable.upper() for variable in self.variables
+            "PROXY" in variable.upper() for variable in (*self.variables, self.resource.name)
         )
 
     @property

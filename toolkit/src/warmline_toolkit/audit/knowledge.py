@@ -233,12 +233,18 @@ _OPENERS = (
         )
         for name, family in (("PooledMySQLDatabase", Family.MYSQL), ("PooledPostgresqlDatabase", Family.POSTGRES))
     ),
-    _python("warmline.connect", "warmline", Family.ANY, kind=Kind.MANAGED, heals=True, eager=False),
-    _python("warmline.Slot", "warmline", Family.ANY, kind=Kind.MANAGED, heals=True, eager=False),
-    _python("warmline.Pool", "warmline", Family.ANY, kind=Kind.MANAGED, heals=True, eager=False),
+    _python("warmline.Database", "warmline", Family.ANY, kind=Kind.MANAGED, heals=True, eager=False),
+    _python("warmline.AsyncDatabase", "warmline", Family.ANY, kind=Kind.MANAGED, heals=True, eager=False),
     *(
         _python(name, "boto3", Family.NONE, kind=Kind.SDK)
-        for name in ("boto3.client", "boto3.resource", "boto3.session.Session", "boto3.Session")
+        for name in (
+            "boto3.client",
+            "boto3.resource",
+            "boto3.session.Session().client",
+            "boto3.session.Session().resource",
+            "boto3.Session().client",
+            "boto3.Session().resource",
+        )
     ),
     *(
         _node(
@@ -329,6 +335,10 @@ _AWS_SDK = re.compile(
     r"@aws-sdk/client-[a-z0-9-]+\.[A-Za-z0-9]*Client$|aws-sdk(?:/clients/[a-z0-9]+)?\.[A-Za-z0-9]+(?:\.DocumentClient)?$"
 )
 
+_NO_CLIENT = re.compile(r"Credentials?$|\.(Config|Endpoint|HttpRequest|Request|Service|Provider\w*)$")
+DRIVER_MODULES = frozenset(name.partition(".")[0] for name in OPENERS) | {"botocore", "pymysql", "psycopg2"}
+"""Top-level Python modules that are drivers, also when somebody copied one into the tree."""
+
 
 def opener_of(name: str, *, is_new: bool) -> Opener | None:
     """Return the opener that the fully qualified *name* is, or None.
@@ -339,7 +349,7 @@ def opener_of(name: str, *, is_new: bool) -> Opener | None:
     found = OPENERS.get(plain)
     if found is not None:
         return found
-    if is_new and _AWS_SDK.match(plain):
+    if is_new and _AWS_SDK.match(plain) and not _NO_CLIENT.search(plain):
         return _node(plain, "aws-sdk", Family.NONE, kind=Kind.SDK)
     return None
 

@@ -6,6 +6,8 @@ import posixpath
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from warmline_toolkit.audit.knowledge import DRIVER_MODULES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -28,6 +30,8 @@ class ModuleIndex:
 
     def _find(self, module: str, importer: str) -> str | None:
         """Return the path of the file that *module*, imported in the file *importer*, means; None when none is ours."""
+        if importer.endswith(".py") and not module.startswith(".") and module.partition(".")[0] in DRIVER_MODULES:
+            return None
         candidates = (
             self._python(module, importer) if importer.endswith((".py", ".pyi")) else self._script(module, importer)
         )

@@ -11,6 +11,7 @@ from warmline_toolkit.audit.knowledge import CACHING_DECORATORS, opener_of
 from warmline_toolkit.audit.resolve import Resolver, without_keys
 from warmline_toolkit.audit.things import (
     ClassThing,
+    ExternalResult,
     ExternalThing,
     FunctionThing,
     LentThing,
@@ -269,6 +270,8 @@ class Walker:
         if call.in_except:
             # What an error handler does replaces what is kept; it does not run in every invocation.
             return _At(When.ONCE, at.chain, thing.kept_self, call.target, conditional=True)
+        if call.guards and any(self._asks_registry(facts, thing, guard) for guard in call.guards):
+            return _At(When.ONCE, at.chain, thing.kept_self, "the driver's own registry", conditional=True)
         stores = self.stores(facts, thing.index, number)
         guards = {_root(guard) for guard in call.guards}
         for store in stores:
@@ -282,6 +285,14 @@ class Walker:
         if call.returned and any(self._kept_variable(facts, thing, guard) for guard in call.guards):
             return _At(When.ONCE, at.chain, thing.kept_self, None, conditional=True)
         return _At(at.when, at.chain, thing.kept_self, at.kept_as, at.conditional or bool(call.guards))
+
+    def _asks_registry(self, facts: CodeFacts, thing: FunctionThing, guard: str) -> bool:
+        """TypeORM and mongoose keep connections by name; asking that registry is a check of what is kept."""
+        root = without_keys(guard.partition(".")[0])
+        return any(
+            isinstance(item, ExternalResult) and item.name.startswith("typeorm.get")
+            for item in self.resolver.path(facts.path, thing.index, root)
+        )
 
     def _asks(self, facts: CodeFacts, thing: FunctionThing, guard: str, store: str) -> bool:
         """A guard that calls a method or reads a property of the same object asks for the same state."""

@@ -87,7 +87,7 @@ connection = None
 def connect():
     global connection
     if connection is None:
-        connection = pymysql.connect(host=os.environ["DB_HOST"], user="app", password=os.environ["DB_PASS"])
+        connection = pymysql.connect(host=os.environ["DB_HOST"], user="app", autocommit=True)
     connection.ping(reconnect=True)
     return connection
 
@@ -125,7 +125,7 @@ RULE = Rule(
     severity=Severity.WARNING,
     finds="A call that opens a connection, makes a pool or an engine, or makes an SDK client, and that a handler reaches in every invocation, also through functions in other files.",
     why="A process serves one invocation after the other, so one connection is enough for its whole life. Connecting each time costs TCP, TLS and authentication per invocation, and a burst of invocations becomes a burst of logins.",
-    fix="Open it once a process, outside the handler or behind a check of a module-level name, and check it before use; `warmline.connect` does both.",
+    fix="Open it once a process, outside the handler or behind a check of a module-level name, and check it before use; `warmline.Database` does both.",
     silent_when="the call stands behind a check of the name that keeps its result, the function that makes it is cached, the function's name or its schedule says that it runs rarely (migrations, rotation, set-up), or the URL is SQLite's. Behind an RDS proxy, and for SDK clients, it is a note.",
     bad=(
         Example("PyMySQL in the handler", {"app.py": _PY_BAD}),

@@ -83,11 +83,11 @@ def _fix(driver: str) -> str:
         case "sqlalchemy":
             return "Add pool_pre_ping=True to create_engine (one round trip a checkout), or let warmline check the connection."
         case "pymysql" | "MySQLdb" | "mysql.connector":
-            return "Call ping (reconnect=True in PyMySQL) before the first statement of an invocation, or use warmline.connect, which asks without a round trip."
+            return "Call ping (reconnect=True in PyMySQL) before the first statement of an invocation, or use warmline.Database, which asks without a round trip."
         case "psycopg_pool":
-            return "Give the pool check=ConnectionPool.check_connection, or use warmline.connect."
+            return "Give the pool check=ConnectionPool.check_connection, or use warmline.Database."
         case "psycopg" | "psycopg2" | "pg8000":
-            return "On OperationalError or InterfaceError drop the kept connection and connect again, or use warmline.connect, which checks before use."
+            return "On OperationalError or InterfaceError drop the kept connection and connect again, or use warmline.Database, which checks before use."
         case _:
             return "Use a pool with one connection, which replaces broken ones, or connect again when the connection reports an error."
 
@@ -115,6 +115,7 @@ def get_connection():
     global conn
     if conn is None or conn.closed:
         conn = psycopg2.connect(host=os.environ["DB_HOST"], dbname="shop", connect_timeout=3)
+        conn.autocommit = True
     return conn
 
 

@@ -60,11 +60,12 @@ def _finding(project: Project, function: DatabaseFunction) -> Finding:
     if queue is not None:
         related = (*related, Step(queue.path, queue.line, "the queue has no MaximumConcurrency"))
     most = DEFAULT_ACCOUNT_CONCURRENCY * count
+    unknown = "" if function.databases else " Whether a proxy stands in between cannot be told from the template."
     return RULE.finding(
         path=path,
         line=line,
         message=f"Nothing caps the environments of {function.name}, which connects to a database: a burst may start as many as "
-        f"the account allows (1,000 by default), each with {count} connection{'s' if count > 1 else ''}, {most:,} in all.",
+        f"the account allows (1,000 by default), each with {count} connection{'s' if count > 1 else ''}, {most:,} in all.{unknown}",
         subject=function.resource.name,
         chain=opening.chain if opening is not None else (),
         related=related,
