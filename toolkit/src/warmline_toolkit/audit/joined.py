@@ -85,7 +85,7 @@ def connections_per_process(
     total, largest, most = 0, None, 0
     for opening in server_openings(project, function.reach):
         opener = opening.thing.opener
-        if family and opener.family not in {Family.ANY} and opener.family.value != family:
+        if family and opener.family is not Family.ANY and opener.family.value != family:
             continue
         size = project.pool_size(opening.thing)
         count = size[0] if size is not None else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from warmline_toolkit.audit.finding import Example, Finding, Rule, Severity
-from warmline_toolkit.audit.joined import processes_per_environment, DatabaseFunction
+from warmline_toolkit.audit.joined import DatabaseFunction, processes_per_environment
 from warmline_toolkit.audit.knowledge import Kind
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def check(project: Project, reach: Reach) -> Iterator[Finding]:
     for opening in project.kept(reach):
         thing = opening.thing
         call = project.call(thing.site)
+        numbers: tuple[tuple[str, float], ...] = ()
         if language == "python":
             size = project.pool_size(thing)
             count = size[0] if size is not None else 1
@@ -40,14 +41,13 @@ def check(project: Project, reach: Reach) -> Iterator[Finding]:
                     f"An environment of {handler.name} runs one process for each request it takes at a time (16 per vCPU unless set), "
                     f"and each keeps {count} of its own: multiply before you compare with the database's limit."
                 )
-                numbers = ()
             severity = Severity.NOTE
         elif thing.opener.kind is Kind.CONNECTION:
             message = (
                 f"{project.spelled(thing.site)}() is one connection, shared by all requests that {handler.name} serves at the same "
                 "time in this environment: their statements queue behind each other and their transactions mix."
             )
-            severity, numbers = Severity.ERROR, ()
+            severity = Severity.ERROR
         else:
             continue
         yield RULE.finding(
