@@ -8,7 +8,7 @@ from warmline_toolkit.measure.answer import answer
 from warmline_toolkit.measure.quantiles import spread
 from warmline_toolkit.measure.summary import RunSummary, StrategySummary, summarise
 from warmline_toolkit.measure.verdict import Advice, Rating, Verdicts, rate, reopens
-from warmline_toolkit.model.events import ServerCounted, TrialStarted
+from warmline_toolkit.model.events import Noted, ServerCounted, ServerSampled, TrialEnded, TrialStarted
 
 
 def with_numbers(summary: RunSummary, name: str, **numbers: list[float]) -> RunSummary:
@@ -204,3 +204,34 @@ def test_several_connections_an_environment_are_a_multiple(guide: RunSummary) ->
 
 def test_the_strategies_are_of_the_summarys_own_type(guide: RunSummary) -> None:
     assert all(isinstance(one, StrategySummary) for one in guide.strategies)
+
+
+def test_what_the_scenario_measured_itself_is_in_the_answer(guide: RunSummary) -> None:
+    notes = [
+        Noted(at_s=1, trial=trial, strategy=strategy, name="held-while_idle", value=value, unit="s")
+        for strategy, values in (("keep-open", (1.5, 2.5)), ("pool", (0, 0)))
+        for trial, value in enumerate(values, start=1)
+    ]
+    text = answer(dataclasses.replace(guide, notes=tuple(notes)))
+    assert text.endswith(" Held while idle: keep-open 2 s (1.5 to 2.5 over the trials); pool 0 s.")
+
+
+def test_the_latency_of_a_strategy_that_mostly_fails_is_not_rated_and_is_no_measure_for_others(
+    guide: RunSummary,
+) -> None:
+    summary = with_numbers(guide, "keep-open", errors=[20, 20, 20])
+    assert rated(summary, "keep-open").latency.rating is Rating.UNRATED
+    fast_failure = with_numbers(with_numbers(guide, "per-request", errors=[20, 20, 20]), "keep-open", errors=[20] * 3)
+    assert rated(fast_failure, "pool").latency.rating is Rating.UNRATED
+
+
+def test_no_peak_is_above_the_limit_unless_the_server_says_so() -> None:
+    events = [
+        dataclasses.replace(event, limit=3) if isinstance(event, TrialStarted) else event
+        for event in RunBuilder(strategies=("keep-open",), trials=1).events()
+        if not isinstance(event, ServerSampled)
+    ]
+    assert summarise(events).strategies[0].connections_peak.median == 3
+    last = next(event for event in reversed(events) if isinstance(event, TrialEnded))
+    sample = ServerSampled(at_s=last.at_s, trial=1, strategy="keep-open", connections=4)
+    assert summarise([*events, sample]).strategies[0].connections_peak.median == 4

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from warmline_toolkit.measure.quantiles import spread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -32,16 +34,17 @@ def sentences(summary: RunSummary) -> tuple[str, ...]:
         f"{_offer(summary)}.",
         *(f"{_doing(one)} opened {_opened(one)}." for one in summary.strategies),
         *_outcome(summary),
+        *_noted(summary),
     )
 
 
 def _offer(summary: RunSummary) -> str:
     first = summary.strategies[0]
-    offer = f"{_number(first.invocations)} requests"
+    offer = _some(first.invocations, "request")
     if all(one.environments == first.environments for one in summary.strategies):
-        offer += f" on {_number(first.environments)} execution environments"
+        offer += f" on {_some(first.environments, 'execution environment')}"
     if first.limit is not None and all(one.limit == first.limit for one in summary.strategies):
-        offer += f", against a database that takes {first.limit} connections"
+        offer += f", against a database that takes {first.limit} connection{'' if first.limit == 1 else 's'}"
     return offer
 
 
@@ -81,8 +84,9 @@ def _multiple(have: Spread, of: Spread) -> int | None:
 def _outcome(summary: RunSummary) -> Iterator[str]:
     strategies = summary.strategies
     if all(one.connections_peak == strategies[0].connections_peak for one in strategies):
-        each = " with each" if len(strategies) > 1 else ""
-        yield f"At most {_number(strategies[0].connections_peak)} were open at once{each}."
+        peak = strategies[0].connections_peak
+        were = "was" if peak.same and peak.median == 1 else "were"
+        yield f"At most {_number(peak)} {were} open at once{' with each' if len(strategies) > 1 else ''}."
     else:
         yield f"Most open at once: {_listed(strategies, lambda one: one.connections_peak)}."
     refused = [one for one in strategies if one.refused.highest > 0]
@@ -95,11 +99,41 @@ def _outcome(summary: RunSummary) -> Iterator[str]:
         yield f"Requests failed: {_listed(failed, lambda one: one.errors)}."
 
 
+def _noted(summary: RunSummary) -> Iterator[str]:
+    """Say what the scenario measured in its own way: it is what the scenario is for."""
+    own = [note for note in summary.notes if note.strategy and _is_number(note.value)]
+    for name in dict.fromkeys(note.name for note in own):
+        parts = []
+        for strategy in dict.fromkeys(note.strategy for note in own if note.name == name):
+            value = spread([float(note.value) for note in own if note.name == name and note.strategy == strategy])
+            unit = next((note.unit for note in own if note.name == name and note.unit), "")
+            if value is not None:
+                parts.append(f"{strategy} {_number(value, unit)}")
+        yield f"{name[:1].upper()}{name[1:].replace('-', ' ').replace('_', ' ')}: {'; '.join(parts)}."
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _listed(strategies: Sequence[StrategySummary], pick: Callable[[StrategySummary], Spread]) -> str:
     return ", ".join(f"{one.strategy} {_number(pick(one))}" for one in strategies)
 
 
-def _number(value: Spread) -> str:
+def _some(value: Spread, noun: str) -> str:
+    return f"{_number(value)} {noun}{'' if value.same and value.median == 1 else 's'}"
+
+
+def _number(value: Spread, unit: str = "") -> str:
+    median = f"{_plain(value.median)} {unit}".rstrip()
     if value.same:
-        return f"{value.median:,.10g}"
-    return f"{value.median:,.10g} ({value.lowest:,.10g} to {value.highest:,.10g} over the trials)"
+        return median
+    return f"{median} ({_plain(value.lowest)} to {_plain(value.highest)} over the trials)"
+
+
+def _plain(value: float) -> str:
+    """Write counts whole and other numbers with three significant digits."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3g}" if abs(value) < MANY else f"{value:,.0f}"
+
+
+MANY = 1000

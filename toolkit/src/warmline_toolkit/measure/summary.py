@@ -40,7 +40,7 @@ class StrategySummary:
     client_connections_opened: Spread
     """Sessions as the relay on the function's side counted them: the same number on a direct path."""
     connections_peak: Spread
-    """The larger of the two peaks below: each is a floor of the true peak."""
+    """The larger of the two peaks below, the relay's no higher than the limit."""
     connections_peak_relay: Spread | None
     connections_peak_server: Spread | None
     still_open: Spread
@@ -214,11 +214,18 @@ def _opened(trial: Trial) -> int:
 
 
 def _peak(trial: Trial) -> int:
-    """Behind a proxy the relay's connections are clients of the proxy, not of the server: only samples count."""
+    """Take the larger of the two witnesses, the relay's no higher than the limit.
+
+    The relay counts a connection from when it reaches the server, its login included, so it may see one too many while
+    another closes; more sessions than the limit there cannot be. Behind a proxy the relay's connections are clients of
+    the proxy, not of the server: only samples count.
+    """
     sampled = trial.server_peak
     if not trial.direct and sampled is not None:
         return sampled
-    return max(trial.relay_peak, sampled or 0)
+    limit = trial.started.limit if trial.started else None
+    relayed = trial.relay_peak if limit is None else min(trial.relay_peak, limit)
+    return max(relayed, sampled or 0)
 
 
 def _still_open(trial: Trial) -> int:

@@ -107,7 +107,7 @@ def _performance(strategy: StrategySummary, all_of_them: Sequence[StrategySummar
     if mine is None:
         return Verdict(rating=Rating.UNRATED, word="not measured", because="no invocation ended")
     compared = _compare(strategy, all_of_them, lambda one: one.answers_per_busy_second, larger_is_better=True)
-    rating, because = compared.rating, f"{mine.median:,.0f} answers/s while busy"
+    rating, because = compared.rating, f"{_rate_of(mine.median)} answers/s while busy"
     if strategy.errors.highest > 0:
         rating = max(rating, _step(_failed_share(strategy), FAIR_FAILED, POOR_FAILED), key=_ORDER.index)
         because = f"{_failed(strategy)}, {because}"
@@ -125,7 +125,11 @@ def _latency(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) 
     mine = tail(strategy)
     if mine is None:
         return Verdict(rating=Rating.UNRATED, word="not measured", because="no invocation ended")
-    compared = _compare(strategy, all_of_them, tail, larger_is_better=False)
+    if _failed_share(strategy) > POOR_FAILED:
+        because = f"{which} {milliseconds(mine.median)}, of failures too"
+        return Verdict(rating=Rating.UNRATED, word="not rated", because=because)
+    working = [one for one in all_of_them if _failed_share(one) <= POOR_FAILED]
+    compared = _compare(strategy, working, tail, larger_is_better=False)
     word = _LEVELS.get(compared.rating, _WORDS[compared.rating])
     because = f"{which} {milliseconds(mine.median)}{compared.remark}"
     return Verdict(rating=compared.rating, word=word, because=because)
@@ -169,7 +173,8 @@ def reopens(strategy: StrategySummary) -> float:
     """Tell the connections opened beyond one per environment, for each invocation beyond the first of its environment.
 
     0 where every environment opens one connection and keeps it; 1 where every invocation opens one; the median over
-    the trials. 0 where no environment had a second invocation.
+    the trials. 0 where there were fewer than
+    `FEW` such invocations.
     """
     shares = sorted(
         max(0.0, (opened or 0) - environments) / (invocations - environments) if invocations > environments else 0.0
@@ -276,6 +281,11 @@ def _step(value: float, fair_above: float, poor_above: float) -> Rating:
 
 _LEVELS = {Rating.GOOD: "low", Rating.FAIR: "medium", Rating.POOR: "high"}
 _WORDS = {Rating.GOOD: "good", Rating.FAIR: "fair", Rating.POOR: "poor", Rating.UNRATED: "no comparison"}
+
+
+def _rate_of(value: float) -> str:
+    """Write a rate: whole from ten on, else with two significant digits."""
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2g}"  # noqa: PLR2004 - two digits are enough
 
 
 def _count(value: Spread) -> str:

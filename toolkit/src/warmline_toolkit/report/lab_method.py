@@ -21,9 +21,10 @@ METHOD: tuple[tuple[str, str], ...] = (
     (
         "Peak",
         (
-            "Two witnesses: the relay sees every open and close, so its peak is exact up to the time a close "
-            "takes to reach the server; the server is sampled, so its peak is real but may miss a short one. "
-            "The verdict takes the larger. Behind a proxy only the server's samples count."
+            "Two witnesses. The relay sees every open and close, and counts a connection from when it reaches the "
+            "server, its login included. The server is sampled: what it says is real, but a short peak may fall "
+            "between two samples. The verdict takes the larger, the relay's no higher than the limit, which is the "
+            "most sessions there can be. Behind a proxy only the server's samples count."
         ),
     ),
     (

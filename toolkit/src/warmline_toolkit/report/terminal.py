@@ -111,7 +111,8 @@ def _print_words(table: Table, console: Console) -> None:
     for column in table.columns[1:]:
         shown.add_column(column, ratio=1, min_width=len(column))
     for row in table.rows:
-        shown.add_row(*(_cell(cell, below=True) for cell in row))
+        name = row[0].text if len(row[0].text) <= NARROWEST_WORDS else row[0].text.replace("+", "\n+")
+        shown.add_row(Text(name), *(_cell(cell, below=True) for cell in row[1:]))
         shown.add_section()
     console.print(shown)
     if table.caption:
