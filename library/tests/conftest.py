@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import warmline
+from warmline._policy import Polled
 
 ENGINES = ("mariadb", "mysql", "postgres")
 DRIVERS = {
@@ -212,9 +213,12 @@ class Path:
         other = self._pairs[one]
         if not data:
             for end in (one, other):
-                if end in watch.get_map():
-                    watch.unregister(end)
-                end.close()
+                if end.fileno() >= 0:
+                    if end in watch.get_map():
+                        watch.unregister(end)
+                    end.close()
+            return
+        if other.fileno() < 0:
             return
         other.sendall(data)
 
@@ -297,14 +301,35 @@ def ids(server):
 
 
 @pytest.fixture
-def kill(server):
-    """End all of the users' sessions on the server's side."""
+def kill(server, client):
+    """End all of the users' sessions on the server's side, and wait until the client's socket shows it."""
 
     def end():
         with server.observer() as observer:
             assert observer.kill_sessions() > 0
+        until_closed(client)
 
     return end
+
+
+def until_closed(client):
+    """Wait until every socket of *client* shows that the server closed it."""
+    pool = client.db._pool
+    # PostgreSQL's last words come a moment before the end of its socket
+    dead = (Polled.CLOSED,) if client.family == "postgres" else (Polled.CLOSED, Polled.DATA)
+    for slot in [*pool._idle, *pool._out]:
+        until(lambda slot=slot: _shows(slot.session, dead), what="the end reaches the client")
+
+
+def _shows(session, dead):
+    # the client's own thread may have found it closed, and let go of it, meanwhile
+    return session is None or session.polled() in dead
+
+
+@pytest.fixture
+def wait_until_closed():
+    """Wait until a client's sockets show that the server closed them."""
+    return until_closed
 
 
 def until(condition, *, what, limit_s=20.0):
@@ -337,7 +362,11 @@ def sleep_sql(server):
     """A statement that takes so many seconds."""
 
     def make(seconds):
-        return f"SELECT pg_sleep({seconds})" if server.engine == "postgres" else f"SELECT SLEEP({seconds}) FROM DUAL"
+        if server.engine == "postgres":
+            return f"SELECT pg_sleep({seconds})"
+        # a killed SLEEP returns a row, as if nothing had happened: only what comes after it fails
+        rows = " UNION ALL ".join(["SELECT 1"] * seconds)
+        return f"SELECT COUNT(*) FROM ({rows}) AS many WHERE sleep(1) = 0"
 
     return make
 

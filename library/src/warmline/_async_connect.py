@@ -88,7 +88,7 @@ class AsyncConnector(Base):
         budget_s = ping_budget_s(None if deadline is None else deadline.remaining_s())
         session.by_library = True
         try:
-            await asyncio.wait_for(self.driver.ping(slot.connection), budget_s)
+            await self.driver.ping(slot.connection, timeout_s=budget_s)
         except Exception:  # noqa: BLE001 - whatever a ping fails with, the connection is not handed out
             return False
         finally:
@@ -114,7 +114,7 @@ class AsyncConnector(Base):
             if driver.in_transaction(connection):
                 self.tell_of_rollback(session, invocation)
                 try:
-                    await asyncio.wait_for(driver.rollback(connection), budget_s)
+                    await driver.rollback(connection, timeout_s=budget_s)
                 except Exception:  # noqa: BLE001 - closing the connection rolls back as well
                     return Reason.ROLLBACK_FAILED
             if session.dirty:
@@ -129,7 +129,7 @@ class AsyncConnector(Base):
         if self.address.target.multiplexed or not session.reset_suffices:
             return Reason.DIRTY
         try:
-            if not await asyncio.wait_for(self.driver.reset(slot.connection), budget_s):
+            if not await self.driver.reset(slot.connection, timeout_s=budget_s):
                 return Reason.DIRTY
         except Exception:  # noqa: BLE001 - whatever it fails with, the session is not known to be clean
             return Reason.RESET_FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from warmline._async_wait import in_time
@@ -79,9 +80,9 @@ def half_read(connection: Any) -> bool:
     return result is not None and bool(result.unbuffered_active or result.has_next)
 
 
-async def ping(connection: Any) -> None:
+async def ping(connection: Any, *, timeout_s: float) -> None:
     """Send COM_PING."""
-    await connection.ping()
+    await asyncio.wait_for(connection.ping(), timeout_s)
 
 
 async def begin(connection: Any, *, read_only: bool) -> None:
@@ -94,15 +95,19 @@ async def commit(connection: Any) -> None:
     await connection.commit()
 
 
-async def rollback(connection: Any) -> None:
+async def rollback(connection: Any, *, timeout_s: float) -> None:
     """Roll back."""
-    await connection.query("ROLLBACK")
+    await asyncio.wait_for(connection.query("ROLLBACK"), timeout_s)
 
 
-async def reset(connection: Any) -> bool:
+async def reset(connection: Any, *, timeout_s: float) -> bool:
     """Send COM_RESET_CONNECTION, then restore character set and autocommit, which it sets to the server's defaults."""
+    await asyncio.wait_for(_reset(connection), timeout_s)
+    return True
+
+
+async def _reset(connection: Any) -> None:
     await connection._execute_command(_mysql.COM_RESET_CONNECTION, b"")  # noqa: SLF001 - no public name for it
     await connection._read_ok_packet()  # noqa: SLF001
     await connection.query(f"SET NAMES {connection.charset}")
     await connection.autocommit(True)  # noqa: FBT003 - the drivers' signature
-    return True

@@ -156,9 +156,9 @@ def at_rest(connection: Any) -> bool:
     return fileno(connection) >= 0
 
 
-async def ping(connection: Any) -> None:
+async def ping(connection: Any, *, timeout_s: float) -> None:
     """Send an empty query."""
-    await connection.execute("")
+    await asyncio.wait_for(connection.execute(""), timeout_s)
 
 
 async def begin(connection: Any, *, read_only: bool) -> None:
@@ -174,16 +174,16 @@ async def commit(connection: Any) -> None:
     await transaction.commit()
 
 
-async def rollback(connection: Any) -> None:
+async def rollback(connection: Any, *, timeout_s: float) -> None:
     """Roll back, and forget asyncpg's own record of the transaction."""
     connection.warmline_transaction = None
-    await connection.execute("ROLLBACK")
+    await asyncio.wait_for(connection.execute("ROLLBACK"), timeout_s)
     connection._top_xact = None  # noqa: SLF001 - it would take the next transaction for a savepoint in this one
 
 
-async def reset(connection: Any) -> bool:
+async def reset(connection: Any, *, timeout_s: float) -> bool:
     """Undo everything that a session keeps, but prepared statements, in one message."""
-    await connection.execute(_postgres.RESET)
+    await asyncio.wait_for(connection.execute(_postgres.RESET), timeout_s)
     return True
 
 

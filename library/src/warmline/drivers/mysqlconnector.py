@@ -114,7 +114,7 @@ def _options(target: Target, timeout_s: float) -> dict[str, Any]:
         "password": target.password or "",
         "charset": target.charset,
         "autocommit": True,
-        "connection_timeout": max(1, round(timeout_s)),
+        "connection_timeout": max(0.05, timeout_s),
     }
     if target.database:
         options["database"] = target.database
@@ -148,8 +148,7 @@ def connect(target: Target, session: Session, *, timeout_s: float) -> WarmlineCo
 
 def _kill_query(target: Target, thread_id: int | None, timeout_s: float) -> bool:
     try:
-        whole_s = max(1, round(timeout_s))
-        side = _MySQLConnection(**{**_options(target, timeout_s), "read_timeout": whole_s, "write_timeout": whole_s})
+        side = _MySQLConnection(**_options(target, timeout_s))
     except (mysql.connector.Error, OSError):
         return False
     try:

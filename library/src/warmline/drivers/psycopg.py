@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import time
 from typing import Any
 
@@ -25,6 +26,7 @@ SPEAKS_FIRST = _postgres.SPEAKS_FIRST
 _ACTIVE = TransactionStatus.ACTIVE
 _IDLE = TransactionStatus.IDLE
 _INTERVAL_S = 0.1
+CONNECT_UNTIL_S: contextvars.ContextVar[float] = contextvars.ContextVar("warmline_connect_until_s")
 _NAMES = {"_rollback_gen": "ROLLBACK", "_enter_gen": "BEGIN", "_commit_gen": "COMMIT"}
 
 
@@ -59,6 +61,11 @@ class WarmlineConnection(psycopg.Connection[Any]):
     warmline_text: Any = None
     _until_s: float | None = None
 
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Any:
+        """Connect by the library's clock: libpq's own timeout knows whole seconds, two at least."""
+        return until(super()._connect_gen(*args, **kwargs), CONNECT_UNTIL_S.get())
+
     def limit(self, timeout_s: float | None) -> None:
         """Let no wait from now on end later than in *timeout_s*; None follows the deadline again."""
         self._until_s = None if timeout_s is None else time.monotonic() + timeout_s
@@ -81,7 +88,7 @@ class WarmlineConnection(psycopg.Connection[Any]):
                 raise psycopg.OperationalError("the server closed the connection (found before sending)")
         if self._until_s is not None:
             left_s = self._until_s - time.monotonic()
-            return super().wait(_until(gen, self._until_s), min(interval, max(0.001, left_s)), **kwargs)
+            return super().wait(until(gen, self._until_s), min(interval, max(0.001, left_s)), **kwargs)
         if session.deadline is not None and not session.by_library:
             return super().wait(
                 _in_time(gen, session), min(interval, max(0.001, session.deadline.budget_s())), **kwargs
@@ -95,14 +102,14 @@ def text_of_step(gen: Any) -> str:
     return _NAMES.get(name, f"END /* {name} */")
 
 
-def _until(gen: Generator[Any, Any, Any], until_s: float) -> Generator[Any, Any, Any]:
+def until(gen: Generator[Any, Any, Any], until_s: float) -> Generator[Any, Any, Any]:
     """Run *gen* until a time on the monotonic clock."""
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
             if not ready and time.monotonic() >= until_s:
-                raise psycopg.OperationalError("timed out")
+                raise psycopg.errors.ConnectionTimeout("timed out")
             wanted = gen.send(ready)
     except StopIteration as done:
         return done.value
@@ -152,7 +159,7 @@ def options(target: Target, timeout_s: float, *, cursor: Any) -> dict[str, Any]:
     }
     return {
         **{name: value for name, value in given.items() if value is not None},
-        "connect_timeout": max(2, int(timeout_s)),
+        "connect_timeout": max(2, int(timeout_s) + 1),
         "autocommit": True,
         "prepare_threshold": None if target.multiplexed else 5,
         "cursor_factory": cursor,
@@ -161,10 +168,11 @@ def options(target: Target, timeout_s: float, *, cursor: Any) -> dict[str, Any]:
 
 
 def connect(target: Target, session: Session, *, timeout_s: float) -> WarmlineConnection:
-    """Open a connection in autocommit; no statement is sent. libpq counts its timeout in seconds, two at least.
+    """Open a connection in autocommit; no statement is sent.
 
     Behind a proxy that shares server connections, named prepared statements are off.
     """
+    CONNECT_UNTIL_S.set(time.monotonic() + timeout_s)
     connection = WarmlineConnection.connect(**options(target, timeout_s, cursor=WarmlineCursor))
     connection.warmline_session = session
     session.watch(connection.fileno())

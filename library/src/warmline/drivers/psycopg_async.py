@@ -62,11 +62,21 @@ class WarmlineConnection(psycopg.AsyncConnection[Any]):
 
     warmline_session: Session | None = None
     warmline_text: Any = None
+    warmline_until_s: float | None = None
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Any:
+        """Connect by the library's clock."""
+        return synchronous.until(super()._connect_gen(*args, **kwargs), synchronous.CONNECT_UNTIL_S.get())
 
     async def wait(self, gen: Any, interval: float = _INTERVAL_S, timeout: float | None = None) -> Any:
         """Run one of psycopg's generators: every byte of a connection passes here, after connecting."""
         kwargs: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         session = self.warmline_session
+        if self.warmline_until_s is not None:
+            left_s = max(0.001, self.warmline_until_s - time.monotonic())
+            bounded = synchronous.until(gen, self.warmline_until_s)
+            return await super().wait(bounded, min(interval, left_s), **kwargs)
         if session is None or session.by_library:
             return await super().wait(gen, interval, **kwargs)
         status = self.pgconn.transaction_status
@@ -124,15 +134,25 @@ def _in_time(
 
 async def connect(target: Target, session: Session, *, timeout_s: float) -> WarmlineConnection:
     """Open a connection in autocommit; no statement is sent."""
+    synchronous.CONNECT_UNTIL_S.set(time.monotonic() + timeout_s)
     connection = await WarmlineConnection.connect(**synchronous.options(target, timeout_s, cursor=WarmlineCursor))
     connection.warmline_session = session
     session.watch(connection.fileno())
     return connection
 
 
-async def ping(connection: Any) -> None:
+async def _bounded(connection: Any, timeout_s: float, action: Any) -> None:
+    """Bound *action* from within: cancelling psycopg's task would have it wait for the server for seconds more."""
+    connection.warmline_until_s = time.monotonic() + timeout_s
+    try:
+        await action
+    finally:
+        connection.warmline_until_s = None
+
+
+async def ping(connection: Any, *, timeout_s: float) -> None:
     """Send an empty query."""
-    await connection.execute("")
+    await _bounded(connection, timeout_s, connection.execute(""))
 
 
 async def begin(connection: Any, *, read_only: bool) -> None:
@@ -145,14 +165,14 @@ async def commit(connection: Any) -> None:
     await connection.commit()
 
 
-async def rollback(connection: Any) -> None:
+async def rollback(connection: Any, *, timeout_s: float) -> None:
     """Roll back; no round trip when no transaction is open."""
-    await connection.rollback()
+    await _bounded(connection, timeout_s, connection.rollback())
 
 
-async def reset(connection: Any) -> bool:
+async def reset(connection: Any, *, timeout_s: float) -> bool:
     """Undo everything that a session keeps, but prepared statements, in one message."""
-    await connection.execute(_postgres.RESET)
+    await _bounded(connection, timeout_s, connection.execute(_postgres.RESET))
     return True
 
 
