@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
 
@@ -116,6 +119,19 @@ def test_a_full_server_is_named_as_such(start_server, clients):
     clients.connect(server)
     with pytest.raises(errors.Unreachable, match="no connection left"):
         external(server.url)
+
+
+def test_the_lab_runs_on_it_by_its_url_and_says_what_it_could_not_measure(theirs, tmp_path):
+    command = [sys.executable, "-m", "warmline_toolkit", "lab", "run", "--database", theirs["postgres"].url]
+    command += ["--strategy", "keep-open", "--trials", "1", "--format", "json", "--output", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert "the server is yours" in told["provenance"]["server_notes"]
+    assert told["strategies"][0]["connections_opened"] == 5
+    assert told["strategies"][0]["server_cpu_ms_per_invocation"] is None
+    left = theirs["postgres"].query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
+    assert left == [(0,)]
 
 
 def settings(rows) -> dict[str, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from warmline_toolkit.lab.strategy import Strategy
     from warmline_toolkit.measure.summary import RunSummary
     from warmline_toolkit.model.events import Event
-    from warmline_toolkit.servers import Server
+    from warmline_toolkit.servers import AnyServer
 
 ENGINES = ("mariadb", "mysql", "postgres")
 
@@ -102,10 +102,9 @@ class Request:
 @click.option("--example", metavar="DRIVER", help="Whose examples: pymysql, psycopg, sqlalchemy, mysql2, typeorm.")
 @click.option(
     "--database",
-    default="mariadb",
-    show_default=True,
-    metavar="ENGINE",
-    help="mariadb, mysql or postgres: a private server is started.",
+    metavar="ENGINE|URL",
+    help="mariadb, mysql or postgres: a private server is started. Or the URL of your own, which is never changed. "
+    "Default: mariadb, or what this machine has.",
 )
 @click.option("--requests", type=click.IntRange(min=1), help="Requests in all.")
 @click.option("--environments", type=click.IntRange(1, 10_000), help="Concurrency cap: execution environments at most.")
@@ -165,9 +164,14 @@ def _request(options: dict[str, Any]) -> Request:
         trials=options["trials"],
         seed=options["seed"],
     )
-    database = options["database"]
-    if database not in ENGINES:
-        raise BadDatabase(f"--database {database!r} is no engine.", next_step=f"Give one of {', '.join(ENGINES)}.")
+    from warmline_toolkit import servers  # noqa: PLC0415 - `warmline --help` stays fast
+
+    database = options["database"] or servers.default_engine()
+    if database not in ENGINES and "://" not in database:
+        raise BadDatabase(
+            f"--database {database!r} is no engine and no URL.",
+            next_step=f"Give one of {', '.join(ENGINES)}, or mysql://… or postgresql://… for a server of yours.",
+        )
     return Request(
         scenario=scenario,
         settings=settings,
@@ -234,16 +238,23 @@ def _measure(request: Request) -> RunSummary:
     return summary
 
 
-def _server(request: Request, stack: ExitStack) -> Server:
+def _server(request: Request, stack: ExitStack) -> AnyServer:
     from warmline_toolkit import servers  # noqa: PLC0415
 
+    if "://" in request.database:
+        theirs = stack.enter_context(servers.external(request.database))
+        wanted = {**request.scenario.engine_settings.get(theirs.engine, {}), **request.settings.server_settings}
+        if wanted:
+            listed = ", ".join(f"{name}={value}" for name, value in wanted.items())
+            theirs.notes.append(f"this scenario is meant for {listed}; your server keeps its own")
+        return theirs
     settings = {**request.scenario.engine_settings.get(request.database, {}), **request.settings.server_settings}
     return stack.enter_context(
         servers.start(request.database, max_connections=request.settings.max_connections, settings=settings)
     )
 
 
-def _facts(server: Server) -> dict[str, Any]:
+def _facts(server: AnyServer) -> dict[str, Any]:
     """Return what a reader of the numbers must know of the server."""
     facts: dict[str, Any] = {
         "server": f"{server.engine} {server.version}",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from warmline_toolkit.lab.scenario import Scenario, Settings
     from warmline_toolkit.lab.strategy import Strategy
     from warmline_toolkit.model.events import Event
-    from warmline_toolkit.servers import Server
+    from warmline_toolkit.servers import AnyServer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def order(strategies: Sequence[Strategy], trial: int) -> list[Strategy]:
 
 
 async def run(
-    experiment: Experiment, server: Server, record: Callable[[Event], None], provenance: Mapping[str, Any]
+    experiment: Experiment, server: AnyServer, record: Callable[[Event], None], provenance: Mapping[str, Any]
 ) -> None:
     """Play every trial on *server* and record it. Stops everything it started, also when it is cancelled."""
     journal = Journal(record)
@@ -77,7 +77,7 @@ async def run(
 
 
 async def _trial(
-    experiment: Experiment, strategy: Strategy, server: Server, witness: Witness, journal: Journal
+    experiment: Experiment, strategy: Strategy, server: AnyServer, witness: Witness, journal: Journal
 ) -> None:
     settings = experiment.settings
     platform_settings = PlatformSettings(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from warmline_toolkit.lab.journal import Journal
-    from warmline_toolkit.servers import Observer, Server
+    from warmline_toolkit.servers import AnyServer, Observer
 
 SAMPLE_S = 0.05
 """How often the server's open connections are sampled: a statement of some 0.1 ms on the lab's own session."""
@@ -23,7 +23,7 @@ SAMPLE_S = 0.05
 IDLE_WINDOW_S = 1.0
 
 
-async def idle_cpu_ms_per_s(server: Server) -> float | None:
+async def idle_cpu_ms_per_s(server: AnyServer) -> float | None:
     """Return the processor time that *server* takes while nothing is asked of it: its housekeeping. Takes a second."""
     before, began = server.cpu_ms(), time.monotonic()
     await asyncio.sleep(IDLE_WINDOW_S)
@@ -39,7 +39,7 @@ class Witness:
     """
 
     def __init__(
-        self, server: Server, observer: Observer, journal: Journal, *, idle_cpu_ms_per_s: float | None = None
+        self, server: AnyServer, observer: Observer, journal: Journal, *, idle_cpu_ms_per_s: float | None = None
     ) -> None:
         self._server = server
         self._observer = observer

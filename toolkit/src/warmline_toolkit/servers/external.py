@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from warmline_toolkit.servers.engine import Setting
     from warmline_toolkit.servers.users import Engine
 
 SCHEMES: dict[str, str] = {"mysql": "mysql", "mariadb": "mysql", "postgresql": "postgres", "postgres": "postgres"}
@@ -71,6 +72,7 @@ class ExternalServer:
         self.database = unquote(parts.path.lstrip("/"))
         self.url = parts.geturl()
         self.notes = list(NOTES)
+        self.settings: dict[str, Setting] = {}
         self.ca_file: Path | None = None
         self._observers: set[Observer] = set()
         session = self._session()
