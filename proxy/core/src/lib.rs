@@ -10,6 +10,7 @@ pub mod engine;
 pub mod log;
 pub mod metrics;
 pub mod mysql;
+pub mod postgres;
 pub mod protocol;
 pub mod reactor;
 pub mod reason;

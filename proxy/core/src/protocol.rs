@@ -262,6 +262,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// *number* and *secret* identify the client in a later cancel request.
     fn welcome(
         &self,
+        shared: &mut Self::Shared,
         client: &mut Self::Client,
         number: u32,
         secret: u64,

@@ -402,7 +402,14 @@ impl<P: Protocol> Reactor<P> {
         let client = &mut self.clients[place];
         let Some(template) = &self.pools[client.pool as usize].template else { return false };
         let mut output = std::mem::take(&mut client.output);
-        self.protocol.welcome(&mut client.session, place as u32 + 1, client.secret, template, &mut output);
+        self.protocol.welcome(
+            &mut self.shared,
+            &mut client.session,
+            place as u32 + 1,
+            client.secret,
+            template,
+            &mut output,
+        );
         client.state = ClientState::Free;
         self.stats.client_setup_succeeded += 1;
         self.send_to_client(place, &output);
