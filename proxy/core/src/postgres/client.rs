@@ -457,12 +457,13 @@ fn close(client: &mut Client, server: &mut Server, head: Head, rest: &[u8], body
             if name.is_empty() {
                 client.unnamed = None;
                 server.unnamed = 0;
-            } else if client.statements.as_mut().is_some_and(|statements| statements.remove(name).is_some()) {
-                server.fake(Expect::CloseFake, &mut out.to_client);
-                return Taken::Bytes(head.total);
-            } else if name.starts_with(PREFIX.as_bytes()) {
-                server.fake(Expect::CloseFake, &mut out.to_client);
-                return Taken::Bytes(head.total);
+            } else {
+                // Ours stay prepared for others; names like ours that the client never prepared exist for nobody.
+                let known = client.statements.as_mut().is_some_and(|statements| statements.remove(name).is_some());
+                if known || name.starts_with(PREFIX.as_bytes()) {
+                    server.fake(Expect::CloseFake, &mut out.to_client);
+                    return Taken::Bytes(head.total);
+                }
             }
             server.queue.push_back(Expect::Close);
             client.pass(head, rest, Some(&mut out.to_server))

@@ -34,7 +34,7 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// While somebody waits or works, deadlines are looked at this often.
 const BUSY_TICK: Duration = Duration::from_millis(50);
 /// Otherwise this often.
-const QUIET_TICK: Duration = Duration::from_millis(1000);
+const QUIET_TICK: Duration = Duration::from_secs(1);
 
 /// An authenticated client, from the door.
 pub struct Arrival<P: Protocol> {

@@ -93,7 +93,8 @@ impl<P: Protocol> Reactor<P> {
             state.waiting,
         );
         if let Some(error) = &state.last_error {
-            text.push_str(&format!("; the last attempt to open one failed: {}", error.message));
+            text.push_str("; the last attempt to open one failed: ");
+            text.push_str(&error.message);
         }
         text
     }

@@ -411,7 +411,7 @@ pub fn digest(text: &[u8], limit: usize) -> String {
     while short.len() < limit {
         let before = tokens.at;
         let Some(token) = tokens.next() else { break };
-        let gap = before > 0 && text[before..].first().is_some_and(|byte| byte.is_ascii_whitespace());
+        let gap = before > 0 && text[before..].first().is_some_and(u8::is_ascii_whitespace);
         if gap && !short.is_empty() {
             short.push(' ');
         }
