@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use warmline_core::engine::Engine;
 use warmline_core::log::{self, Level};
+use warmline_core::mysql::Mysql;
 use warmline_core::postgres::Postgres;
 use warmline_core::protocol::Protocol;
 use warmline_core::settings::Settings;
@@ -106,7 +107,7 @@ fn run() -> Result<(), String> {
     }
     match settings.target.protocol.as_str() {
         "postgres" => serve::<Postgres>(settings, arguments.file),
-        other => Err(format!("{other} targets are not served by this build")),
+        _ => serve::<Mysql>(settings, arguments.file),
     }
 }
 

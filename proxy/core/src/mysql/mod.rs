@@ -157,7 +157,15 @@ impl Protocol for Mysql {
         dial::kill_query(self, &interrupt.user, interrupt.number, deadline);
     }
 
-    fn welcome(&self, client: &mut Client, _: u32, _: u64, template: &Arc<Template>, out: &mut Vec<u8>) {
+    fn welcome(
+        &self,
+        _: &mut Self::Shared,
+        client: &mut Client,
+        _: u32,
+        _: u64,
+        template: &Arc<Template>,
+        out: &mut Vec<u8>,
+    ) {
         client.welcome(template);
         let ok = warmline_wire::mysql::Ok::plain(Status(Status::AUTOCOMMIT));
         let mut payload = Vec::new();
