@@ -52,9 +52,9 @@ def burst() -> RunSummary:
 def test_performance_is_relative_to_the_best_beyond_the_spread(
     guide: RunSummary, answers: list[float], rating: Rating
 ) -> None:
-    summary = with_numbers(guide, "keep-open", answers_per_busy_second=[1000, 1000, 1000])
-    summary = with_numbers(summary, "pool", answers_per_busy_second=[900, 1000, 1000])
-    summary = with_numbers(summary, "per-request", answers_per_busy_second=answers)
+    summary = with_numbers(guide, "keep-open", answers_per_busy_second_warm=[1000, 1000, 1000])
+    summary = with_numbers(summary, "pool", answers_per_busy_second_warm=[900, 1000, 1000])
+    summary = with_numbers(summary, "per-request", answers_per_busy_second_warm=answers)
     assert rated(summary, "per-request").performance.rating is rating
     assert rated(summary, "keep-open").performance.rating is Rating.GOOD
 
@@ -112,12 +112,12 @@ def test_more_server_cpu_than_the_best_is_load_unless_the_server_was_idle(cpu_ms
 
 
 def test_what_is_slower_in_the_median_but_not_in_every_trial_is_within_the_noise(guide: RunSummary) -> None:
-    summary = with_numbers(guide, "keep-open", answers_per_busy_second=[1000, 300, 1000])
-    summary = with_numbers(summary, "pool", answers_per_busy_second=[900, 200, 900])
-    noisy = rated(with_numbers(summary, "per-request", answers_per_busy_second=[400, 310, 400]), "per-request")
+    summary = with_numbers(guide, "keep-open", answers_per_busy_second_warm=[1000, 300, 1000])
+    summary = with_numbers(summary, "pool", answers_per_busy_second_warm=[900, 200, 900])
+    noisy = rated(with_numbers(summary, "per-request", answers_per_busy_second_warm=[400, 310, 400]), "per-request")
     assert noisy.performance.rating is Rating.GOOD
     assert noisy.performance.because.endswith("within the noise")
-    steady = rated(with_numbers(summary, "per-request", answers_per_busy_second=[400, 100, 400]), "per-request")
+    steady = rated(with_numbers(summary, "per-request", answers_per_busy_second_warm=[400, 100, 400]), "per-request")
     assert steady.performance.rating is Rating.POOR
     assert "noise" not in steady.performance.because
 
@@ -154,7 +154,7 @@ def test_a_single_strategy_is_compared_with_nothing() -> None:
 
 
 def test_a_strategy_that_answers_nothing_performs_poorly(guide: RunSummary) -> None:
-    summary = with_numbers(guide, "pool", answers_per_busy_second=[0, 0, 0], errors=[25, 25, 25])
+    summary = with_numbers(guide, "pool", answers_per_busy_second_warm=[0, 0, 0], errors=[25, 25, 25])
     assert rated(summary, "pool").performance.rating is Rating.POOR
     assert "25 of 25 failed" in rated(summary, "pool").performance.because
 

@@ -13,7 +13,7 @@ from warmline_toolkit.model.events import Fault, Noted, RunEnded, RunStarted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from warmline_toolkit.model.events import Event
+    from warmline_toolkit.model.events import Event, Invoked
 
 
 class NothingMeasured(UsageError):
@@ -63,6 +63,8 @@ class StrategySummary:
     init: Latency | None
     answers_per_busy_second: Spread | None
     """Successful invocations for each second that environments spent in handlers."""
+    answers_per_busy_second_warm: Spread | None
+    """The same of warm invocations alone."""
     round_trips_per_invocation: Spread | None
     server_cpu_ms_per_invocation: Spread | None
     opened_by_server: bool
@@ -196,7 +198,10 @@ def _strategy(trials: Sequence[Trial]) -> StrategySummary:
         latency_warm=distribution(lambda trial: (event.handler_ms for event in trial.invoked if not event.cold)),
         caller_latency=distribution(lambda trial: (event.wait_ms + event.handler_ms for event in trial.invoked)),
         init=distribution(lambda trial: (event.duration_ms for event in trial.initialised)),
-        answers_per_busy_second=over(_answers_per_busy_second),
+        answers_per_busy_second=over(lambda trial: _answers_per_busy_second(trial.invoked)),
+        answers_per_busy_second_warm=over(
+            lambda trial: _answers_per_busy_second([event for event in trial.invoked if not event.cold])
+        ),
         round_trips_per_invocation=over(
             lambda trial: _per(sum(event.round_trips for event in trial.invoked), len(trial.invoked))
         ),
@@ -252,9 +257,9 @@ def _by_code(trials: Sequence[Trial], counts: Callable[[Trial], dict[str, int]])
     return {code: value for code, value in spreads.items() if value is not None}
 
 
-def _answers_per_busy_second(trial: Trial) -> float | None:
-    busy_ms = sum(event.handler_ms for event in trial.invoked)
-    answered = sum(failure(event) is None for event in trial.invoked)
+def _answers_per_busy_second(invoked: Sequence[Invoked]) -> float | None:
+    busy_ms = sum(event.handler_ms for event in invoked)
+    answered = sum(failure(event) is None for event in invoked)
     return answered / (busy_ms / MS_PER_S) if busy_ms else None
 
 

@@ -103,11 +103,16 @@ def _rate(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) -> 
 
 
 def _performance(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) -> Verdict:
-    mine = strategy.answers_per_busy_second
+    warm = _all_have_warm(all_of_them)
+
+    def answers(one: StrategySummary) -> Spread | None:
+        return one.answers_per_busy_second_warm if warm else one.answers_per_busy_second
+
+    mine = answers(strategy)
     if mine is None:
         return Verdict(rating=Rating.UNRATED, word="not measured", because="no invocation ended")
-    compared = _compare(strategy, all_of_them, lambda one: one.answers_per_busy_second, larger_is_better=True)
-    rating, because = compared.rating, f"{_rate_of(mine.median)} answers/s while busy"
+    compared = _compare(strategy, all_of_them, answers, larger_is_better=True)
+    rating, because = compared.rating, f"{_rate_of(mine.median)} {'warm ' if warm else ''}answers/s while busy"
     if strategy.errors.highest > 0:
         rating = max(rating, _step(_failed_share(strategy), FAIR_FAILED, POOR_FAILED), key=_ORDER.index)
         because = f"{_failed(strategy)}, {because}"
@@ -115,7 +120,7 @@ def _performance(strategy: StrategySummary, all_of_them: Sequence[StrategySummar
 
 
 def _latency(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) -> Verdict:
-    warm = all(len([e for e in trial.invoked if not e.cold]) >= FEW for one in all_of_them for trial in one.trials)
+    warm = _all_have_warm(all_of_them)
     which = "warm p95" if warm else "p95"
 
     def tail(one: StrategySummary) -> Spread | None:
@@ -133,6 +138,11 @@ def _latency(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) 
     word = _LEVELS.get(compared.rating, _WORDS[compared.rating])
     because = f"{which} {milliseconds(mine.median)}{compared.remark}"
     return Verdict(rating=compared.rating, word=word, because=because)
+
+
+def _all_have_warm(strategies: Sequence[StrategySummary]) -> bool:
+    """Tell whether every trial has enough warm invocations to be rated by them alone."""
+    return all(sum(not event.cold for event in trial.invoked) >= FEW for one in strategies for trial in one.trials)
 
 
 def _load(strategy: StrategySummary, all_of_them: Sequence[StrategySummary]) -> Verdict:

@@ -43,7 +43,7 @@ def lab_document(summary: RunSummary) -> Document:
         highlights=tuple(
             Highlight(
                 name=one.strategy,
-                number=number(one.connections_opened.median),
+                number=f"{one.connections_opened.median:,.10g}",
                 what="connections opened",
                 formula=formula(one) or spread_range(one.connections_opened),
                 trouble=f"{number(one.refused.median)} refused" if one.refused.highest else "",
@@ -172,6 +172,8 @@ def _measured(summary: RunSummary) -> Table:
         count("Environments reset", lambda s: s.resets)
     rows.extend(_times(strategies, "Handler latency", lambda s: s.latency))
     count("Answers per busy second", lambda s: s.answers_per_busy_second)
+    if any(strategy.answers_per_busy_second_warm for strategy in strategies):
+        count("  warm", lambda s: s.answers_per_busy_second_warm)
     count("Round trips per invocation", lambda s: s.round_trips_per_invocation)
     count("Server CPU ms per invocation", lambda s: s.server_cpu_ms_per_invocation)
     trials = plural(summary.trial_count, "trial")

@@ -36,6 +36,7 @@ SPREADS = (
     "dropped",
     "resets",
     "answers_per_busy_second",
+    "answers_per_busy_second_warm",
     "round_trips_per_invocation",
     "server_cpu_ms_per_invocation",
 )

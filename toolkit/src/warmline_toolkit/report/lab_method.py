@@ -68,8 +68,8 @@ METHOD: tuple[tuple[str, str], ...] = (
     (
         "Server CPU per invocation",
         (
-            "User and system time of the server's processes over the trial, divided by the invocations. Its own "
-            "housekeeping is in it, and is most of it where the trial is short and the load small."
+            "User and system time of the server's processes over the trial, less what the server was measured to use "
+            "idle, divided by the invocations. Where the trial is short and the load small, it is mostly noise."
         ),
     ),
 )
