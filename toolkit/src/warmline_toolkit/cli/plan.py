@@ -7,6 +7,7 @@ import click
 from warmline_toolkit.cli._plan.limits import limits
 from warmline_toolkit.cli._plan.simulate import simulate
 from warmline_toolkit.cli._plan.size import size
+from warmline_toolkit.cli._plan.sweep import sweep
 
 
 @click.group(name="plan", short_help="Predict a fleet's connections, and what to change.")
@@ -18,5 +19,5 @@ def command() -> None:
     """
 
 
-for _sub in (size, simulate, limits):
+for _sub in (size, simulate, sweep, limits):
     command.add_command(_sub)

@@ -57,3 +57,9 @@ class AccountUnreadable(MachineError):
     """The AWS account cannot be read: no boto3, no credentials, no permission."""
 
     code = "WL-N009"
+
+
+class ClusterUnreachable(MachineError):
+    """The Dask cluster cannot be used: no Dask, or no scheduler at the address."""
+
+    code = "WL-N010"

@@ -117,9 +117,9 @@ def _simulation_sections(name: str, one: Predicted) -> list[Section]:
         ),
     )
     return [
-        Section(title=f"{name}connections and environments", blocks=(levels, _over_time(one, limit))),
-        Section(title=f"{name}latency", blocks=(times,)),
-        Section(title=f"{name}counts", blocks=(counted,)),
+        Section(title=f"{name}Connections and environments", blocks=(levels, _over_time(one, limit))),
+        Section(title=f"{name}Latency", blocks=(times,)),
+        Section(title=f"{name}Counts", blocks=(counted,)),
     ]
 
 

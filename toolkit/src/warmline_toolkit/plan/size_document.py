@@ -212,6 +212,7 @@ def _size_sections(
             f"Typical {shorten(sized.total.typical)}, peak {sized.total.peak:,}, deploy {sized.deploy:,}, limit "
             f"{allowed:,}."
         ),
+        about="Function",
         series=("typical", "peak", "worst case"),
         bars=(
             *(
@@ -226,6 +227,7 @@ def _size_sections(
     )
     breaks = Table(
         columns=("when", "connections", "what happens"),
+        plain=True,
         rows=tuple(
             (
                 Cell(event.name),
@@ -239,11 +241,11 @@ def _size_sections(
         ),
     )
     return [
-        Section(title=f"{name}connections", blocks=(table, bars)),
-        Section(title=f"{name}the sums", blocks=(Notes(items=tuple(sums)),)),
-        Section(title=f"{name}what breaks first", blocks=(breaks,)),
-        Section(title=f"{name}the server's work", blocks=(Paragraph(text=_work(sized)), *_queue(sized))),
-        Section(title=f"{name}what to change", blocks=_options(options, recommendations)),
+        Section(title=f"{name}Connections", blocks=(table, bars)),
+        Section(title=f"{name}The sums", blocks=(Notes(items=tuple(sums)),)),
+        Section(title=f"{name}What breaks first", blocks=(breaks,)),
+        Section(title=f"{name}The server's work", blocks=(Paragraph(text=_work(sized)), *_queue(sized))),
+        Section(title=f"{name}What to change", blocks=_options(options, recommendations)),
     ]
 
 
@@ -297,6 +299,7 @@ def _options(options: tuple[Option, ...], recommendations: tuple[Recommendation,
     table = Table(
         columns=("option", "in a deploy", "a month", "connecting adds", "best for"),
         rows=rows,
+        plain=True,
         caption=f"Prices: functions, database and proxy.{star}",
     )
     notes = [

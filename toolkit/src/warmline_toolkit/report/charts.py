@@ -48,7 +48,7 @@ class Ink(enum.Enum):
         return f"var(--{self.name.lower()})"
 
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "warmline",
     "font.family": "DejaVu Sans",
@@ -84,8 +84,8 @@ def step_panels(figure: StepFigure) -> list[str]:
 
 def _steps(panel: StepPanel, *, limit: float | None, last_s: float, highest: float, since: str) -> str:
     scale, unit = (MS_PER_S, "ms") if last_s <= SHORT_S else (1.0, "s")
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure()
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure()
         for line in reversed(panel.lines[1:]):
             xs, ys = [x * scale for x, _ in line], [y for _, y in line]
             axes.step(xs, ys, where="post", color=Ink.ACCENT.value, linewidth=0.8, alpha=0.35)
@@ -122,7 +122,7 @@ def _steps(panel: StepPanel, *, limit: float | None, last_s: float, highest: flo
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.xaxis.grid(visible=False)
         axes.set_xlabel(f"{unit} since {since}")
-        return _svg(figure, f"steps-{panel.name}", f"{panel.name}: connections open over time", _told(panel, limit))
+        return to_svg(figure, f"steps-{panel.name}", f"{panel.name}: connections open over time", _told(panel, limit))
 
 
 def _told(panel: StepPanel, limit: float | None) -> str:
@@ -145,8 +145,8 @@ def distribution_panels(figure: DistributionFigure) -> list[str]:
 
 
 def _distribution(panel: DistributionPanel, *, low: float, high: float) -> str:
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure()
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure()
         axes.set_xscale("log")
         axes.set_xlim(low, high)
         axes.set_ylim(0, 104)
@@ -171,7 +171,9 @@ def _distribution(panel: DistributionPanel, *, low: float, high: float) -> str:
         axes.set_xlabel("ms in the handler, logarithmic")
         marks = ", ".join(f"{name} {number(ms)} ms" for name, ms in panel.marks)
         told = f"{len(panel.warm_ms)} warm and {len(panel.cold_ms)} cold values. {marks}."
-        return _svg(figure, f"latency-{panel.name}", f"{panel.name}: share of invocations answered within a time", told)
+        return to_svg(
+            figure, f"latency-{panel.name}", f"{panel.name}: share of invocations answered within a time", told
+        )
 
 
 def _shares(values: Sequence[float], low: float, high: float) -> tuple[list[float], list[float]]:
@@ -195,7 +197,8 @@ def _decades(low: float, high: float) -> list[float]:
     return ticks[:: math.ceil(len(ticks) / 6)]
 
 
-def _figure() -> tuple[Figure, Axes]:
+def new_figure() -> tuple[Figure, Axes]:
+    """Return an empty panel."""
     figure = Figure(figsize=PANEL_INCHES)
     FigureCanvasSVG(figure)
     axes = figure.add_axes((0.115, 0.2, 0.865, 0.75))
@@ -203,7 +206,7 @@ def _figure() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, name: str, title: str, description: str) -> str:
+def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
     """Return *figure* as an SVG element: CSS colours, the page's font, unique ids, a title and a description."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

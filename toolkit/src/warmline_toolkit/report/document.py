@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 class Tone(enum.Enum):
@@ -33,6 +33,8 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     numeric: bool = False
+    plain: bool = False
+    """Cells of words are running text, not verdicts: only a toned one stands out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +109,26 @@ class BarFigure:
     alternative: str
     series: tuple[str, ...]
     bars: tuple[tuple[str, tuple[float, ...]], ...]
+    about: str = "Strategy"
+    """What a bar's name is."""
 
 
-Block: TypeAlias = Table | Paragraph | Notes | StepFigure | DistributionFigure | BarFigure
+PointKind: TypeAlias = Literal["chosen", "frontier", "beaten", "failing"]
+"""The recommended one; one that nothing beats; one that another beats in everything; one that fails too often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterFigure:
+    """Alternatives by two of their values: (x, y, what it is). Both axes are logarithmic where the values span much."""
+
+    title: str
+    alternative: str
+    x: str
+    y: str
+    points: tuple[tuple[float, float, PointKind], ...]
+
+
+Block: TypeAlias = Table | Paragraph | Notes | StepFigure | DistributionFigure | BarFigure | ScatterFigure
 
 
 @dataclass(frozen=True, kw_only=True)

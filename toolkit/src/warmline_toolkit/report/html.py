@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from warmline_toolkit.report import charts
+from warmline_toolkit.report import charts, scatter
 from warmline_toolkit.report.document import (
     BarFigure,
     DistributionFigure,
     Notes,
     Paragraph,
+    ScatterFigure,
     StepFigure,
     Table,
     Tone,
@@ -53,7 +54,7 @@ def render(document: Document) -> str:
     )
 
 
-def _kind(block: Block) -> str:
+def _kind(block: Block) -> str:  # noqa: PLR0911 - one line a kind of block
     match block:
         case Table():
             return "numbers" if block.numeric else "words"
@@ -63,16 +64,25 @@ def _kind(block: Block) -> str:
             return "distribution"
         case BarFigure():
             return "bars"
+        case ScatterFigure():
+            return "scatter"
         case Notes():
             return "notes"
         case Paragraph():
             return "paragraph"
 
 
-def _panels(block: StepFigure | DistributionFigure) -> list[tuple[str, Markup]]:
-    names = [panel.name for panel in block.panels]
-    drawn = charts.step_panels(block) if isinstance(block, StepFigure) else charts.distribution_panels(block)
-    return [(name, Markup(svg)) for name, svg in zip(names, drawn, strict=True)]  # noqa: S704 - charts escapes
+def _panels(block: StepFigure | DistributionFigure | ScatterFigure) -> list[tuple[str, Markup]]:
+    match block:
+        case StepFigure():
+            drawn = [(panel.name, svg) for panel, svg in zip(block.panels, charts.step_panels(block), strict=True)]
+        case DistributionFigure():
+            drawn = [
+                (panel.name, svg) for panel, svg in zip(block.panels, charts.distribution_panels(block), strict=True)
+            ]
+        case ScatterFigure():
+            drawn = [(block.title, scatter.draw(block))]
+    return [(name, Markup(svg)) for name, svg in drawn]  # noqa: S704 - charts escapes
 
 
 def _widest(figure: BarFigure) -> float:

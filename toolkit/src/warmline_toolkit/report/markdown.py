@@ -11,6 +11,7 @@ from warmline_toolkit.report.document import (
     DistributionFigure,
     Notes,
     Paragraph,
+    ScatterFigure,
     StepFigure,
     Table,
     Tone,
@@ -63,7 +64,7 @@ def _block(block: Block) -> Iterator[str]:
         case Notes(items=items):
             for name, text in items:
                 yield f"- **{_text(name)}.** {_text(text)}" if name else f"- {_text(text)}"
-        case StepFigure() | DistributionFigure() | BarFigure():
+        case StepFigure() | DistributionFigure() | BarFigure() | ScatterFigure():
             yield f"{_text(block.title)}: {_text(block.alternative)}"
 
 

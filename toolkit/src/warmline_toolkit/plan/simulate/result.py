@@ -138,3 +138,13 @@ def histogram_quantile_ms(histogram: NDArray[np.int64], share: float) -> float |
     if place == 0:
         return 0.0
     return float(LATENCY_FIRST_S * 10 ** ((place - 0.5) / LATENCY_BINS_PER_DECADE) * 1000)
+
+
+def histogram_mean_ms(histogram: NDArray[np.int64]) -> float:
+    """Return the mean of a latency histogram, to 1 %."""
+    total = int(histogram.sum())
+    if total == 0:
+        return 0.0
+    middles = LATENCY_FIRST_S * 10 ** ((np.arange(len(histogram)) - 0.5) / LATENCY_BINS_PER_DECADE)
+    middles[0] = 0.0
+    return float(middles @ histogram) / total * 1000
