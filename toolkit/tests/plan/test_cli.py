@@ -60,21 +60,32 @@ def test_limits_prints_a_class(tmp_path):
     assert found["limits"][0]["max_connections"] == 1722
 
 
-@pytest.mark.parametrize("format_", ["table", "markdown", "html"])
-def test_every_command_writes_every_format_and_no_line_of_a_table_is_wider_than_80(format_):
-    for arguments in (
-        ["size", "--rate", "50", "--class", "db.t4g.medium", "--strategy", "proxy"],
-        ["size", "--environments", "5", "--requests", "25", "--max-connections", "5"],
-        ["simulate", "--burst", "50", "--max-connections", "20", "--duration", "60"],
-        ["limits", "--engine", "postgres"],
-    ):
-        done = warmline(*arguments, "--format", format_)
-        assert done.returncode == 0, done.stderr
-        assert len(done.stdout) > 200
-        if format_ == "table":
-            assert max(map(len, done.stdout.splitlines())) <= 80
-        if format_ == "html":
-            assert "http://" not in done.stdout.replace("http://www.w3.org", "")
+COMMANDS = (
+    ["size", "--rate", "50", "--class", "db.t4g.medium", "--strategy", "proxy"],
+    ["size", "--environments", "5", "--requests", "25", "--max-connections", "5"],
+    ["simulate", "--burst", "50", "--max-connections", "20", "--duration", "60"],
+    ["sweep", "--rate", "5", "--vary", "pool_size=1,2", "--max-connections", "9", "--duration", "60", "--workers", "1"],
+    ["limits", "--engine", "postgres"],
+)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: " ".join(arguments[:3]))
+def test_no_line_of_a_table_is_wider_than_80(arguments):
+    done = warmline(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) > 200
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("arguments", "ending"), [(COMMANDS[0], "md"), (COMMANDS[2], "html"), (COMMANDS[3], "html")])
+def test_a_report_is_one_file_that_needs_no_network(arguments, ending, tmp_path):
+    file = tmp_path / f"report.{ending}"
+    done = warmline(*arguments, "--output", str(file))
+    assert done.returncode == 0, done.stderr
+    text = file.read_text().replace("http://www.w3.org", "")
+    assert ("<svg" in text) == (ending == "html")
+    assert "http://" not in text
+    assert "https://" not in text
 
 
 @pytest.mark.parametrize(

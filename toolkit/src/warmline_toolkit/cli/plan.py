@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from warmline_toolkit.cli._plan.calibrate import calibrate
+from warmline_toolkit.cli._plan.importing import import_
 from warmline_toolkit.cli._plan.limits import limits
 from warmline_toolkit.cli._plan.simulate import simulate
 from warmline_toolkit.cli._plan.size import size
@@ -19,5 +21,5 @@ def command() -> None:
     """
 
 
-for _sub in (size, simulate, sweep, limits):
+for _sub in (size, simulate, sweep, limits, calibrate, import_):
     command.add_command(_sub)

@@ -33,7 +33,8 @@ def sweep_document(  # noqa: PLR0913 - what the page says, each under its own na
     lead = [
         (
             f"For {goal}: {words(point)}: {money(point.usd_per_month)} a month, p99 {shorten(point.p99_ms)} ms, "
-            f"{percent(point.failed_share)} of the attempts turned away, at most {point.connections_peak:,} connections."
+            f"{percent(point.failed_share)} of the attempts turned away, at most {point.connections_peak:,} "
+            "connections."
         ),
         f"{len(points):,} settings simulated; nothing beats {len(best):,} of them.",
     ]
@@ -90,7 +91,7 @@ def sweep_document(  # noqa: PLR0913 - what the page says, each under its own na
                         columns=("", "settings", "a month", "p99", "turned away", "peak"),
                         rows=rows,
                         plain=True,
-                        caption="Recommended: the marked settings. Prices: functions with their waits, database and proxy.",
+                        caption="Marked: recommended. Prices: functions with their waits, database and proxy.",
                     ),
                     figure,
                 ),
@@ -127,6 +128,8 @@ def sweep_document(  # noqa: PLR0913 - what the page says, each under its own na
 def words(point: Point) -> str:
     """Write a point's settings in a line."""
     return ", ".join(
-        f"{label} {value:g}" if isinstance(value, (int, float)) else f"{label} {value or 'none'}"
+        f"{label.replace('_', ' ')} {value:g}"
+        if isinstance(value, (int, float))
+        else f"{label.replace('_', ' ')} {value or 'none'}"
         for label, value in point.values
     )

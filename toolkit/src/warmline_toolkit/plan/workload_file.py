@@ -247,7 +247,7 @@ def _fill(of: type[T], node: _Node, given: dict[str, Any]) -> T:
 def _scalar(node: _Node, rule: Rule) -> Any:
     if not isinstance(node.node, yaml.ScalarNode):
         raise node.wrong(f"expected {rule.expectation()}, found {node.found()}.")
-    value = yaml.safe_load(yaml.serialize(node.node))
+    value = yaml.constructor.SafeConstructor().construct_object(node.node)
     if rule.text and value is not None:
         return str(node.node.value)
     if value is None:

@@ -109,7 +109,7 @@ def _print_words(table: Table, console: Console) -> None:
     shown = _grid(console)
     shown.add_column(table.columns[0], max_width=NARROWEST_WORDS, overflow="fold")
     for column in table.columns[1:]:
-        shown.add_column(column, ratio=1, min_width=len(column))
+        shown.add_column(column, ratio=1, min_width=len(column), overflow="fold")
     for row in table.rows:
         name = row[0].text if len(row[0].text) <= NARROWEST_WORDS else row[0].text.replace("+", "\n+")
         shown.add_row(Text(name), *(_cell(cell, below=True) for cell in row[1:]))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from warmline_toolkit.plan.recommend import Goal
     from warmline_toolkit.plan.sweep import Job, Point
 
-CLUSTER_TIMEOUT_S = 10
+CLUSTER_TIMEOUT_S = 5
 USUAL = ("strategy=per-request,keep-open,proxy", "reserved_concurrency=none,25,50,100,200")
 
 
