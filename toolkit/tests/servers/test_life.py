@@ -166,6 +166,14 @@ def test_mariadb_asks_for_the_native_password(start_server, clients):
     assert clients.refused(server, password="wrong") == "1045"
 
 
+def test_mariadb_asks_for_ed25519(start_server, clients):
+    server = start_server("mariadb", users=[User(name="modern", password="it's\\secret", auth="ed25519")])
+    assert clients.query(clients.connect(server), "SELECT CURRENT_USER()") == [("modern@%",)]
+    kept = server.query("SELECT plugin FROM mysql.user WHERE user = 'modern'")
+    assert kept == [("ed25519",)]
+    assert clients.refused(server, password="wrong") == "1045"
+
+
 def test_mysql_asks_for_caching_sha2(start_server, clients):
     server = start_server("mysql", users=[User(name="sha", password="it's\\secret")])
     assert clients.query(clients.connect(server), "SELECT CURRENT_USER()") == [("sha@%",)]

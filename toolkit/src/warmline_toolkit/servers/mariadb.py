@@ -6,11 +6,9 @@ import re
 import signal
 from typing import TYPE_CHECKING, Any
 
-import pymysql
-
-from warmline_toolkit.servers import processes
+from warmline_toolkit.servers import processes, unpack
 from warmline_toolkit.servers.engine import HOST, Admin, Counters, Options, Place, Totals, text
-from warmline_toolkit.servers.errors import NoAuthPlugin, ServerDidNotStart
+from warmline_toolkit.servers.errors import CannotUnpack, NoAuthPlugin, ServerDidNotStart
 from warmline_toolkit.servers.mysql_protocol import MySqlCounters, MySqlEngine, create_users, hold_one, quoted
 from warmline_toolkit.servers.users import ADMIN, DATABASE, HOLDER
 
@@ -112,20 +110,15 @@ class MariaDb(MySqlEngine):
             *("--userstat=ON", "--log-warnings=2", "--skip-name-resolve", f"--tmpdir={place.directory}"),
             *(f"--{name.replace('_', '-')}={place.directory / file}" for name, file in tls.items()),
             *(["--skip-ssl"] if not options.tls else []),
+            *([f"--plugin-dir={_ed25519_folder(program)}"] if _needs_ed25519(options) else []),
             *(f"--{name.replace('_', '-')}={text(value)}" for name, value in settings.items()),
         ]
 
     def prepare(self, program: Program, place: Place, admin: Admin, options: Options) -> None:
         """Create the users, loading the ed25519 plugin where one needs it."""
-        del place
-        if any(user.auth == "ed25519" for user in options.users):
-            try:
-                admin.query("INSTALL SONAME 'auth_ed25519'")
-            except pymysql.MySQLError as error:
-                raise NoAuthPlugin(
-                    f"this MariaDB ({program.path}) has no plugin auth_ed25519: {error.args[-1]}",
-                    next_step="On Debian it is in another package: sudo apt-get install mariadb-server.",
-                ) from error
+        del program, place
+        if _needs_ed25519(options):
+            admin.query("INSTALL SONAME 'auth_ed25519'")
         create_users(
             admin,
             options,
@@ -204,6 +197,28 @@ class MariaDbCounters(MySqlCounters):
                 f"WHERE USER NOT IN ('{ADMIN}', '{HOLDER}')"
             )[0][0]
         )
+
+
+def _needs_ed25519(options: Options) -> bool:
+    return any(user.auth == "ed25519" for user in options.users)
+
+
+def _ed25519_folder(program: Program) -> Path:
+    """Return the folder of the plugin auth_ed25519, fetched where Debian has left it in another package."""
+    prefix = program.path.resolve().parent.parent
+    for root in (prefix, prefix.parent / "usr"):
+        for plugin in sorted((*root.glob("lib*/*/plugin/auth_ed25519.so"), *root.glob("lib*/plugin/auth_ed25519.so"))):
+            return plugin.parent
+    try:
+        unpacked = unpack.unpack_installed_release("mariadb-server", beside="mariadb-server-core")
+    except CannotUnpack as error:
+        raise NoAuthPlugin(
+            f"this MariaDB ({program.path}) comes without the plugin auth_ed25519, and {error.what}",
+            next_step="On Debian it is in the package mariadb-server; or use mysql_native_password.",
+        ) from error
+    for plugin in sorted(unpacked.glob("usr/lib/**/auth_ed25519.so")):
+        return plugin.parent
+    raise NoAuthPlugin("the package mariadb-server has no auth_ed25519.so", next_step="Use mysql_native_password.")
 
 
 def _share(program: Program) -> Path:
