@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmline_toolkit.audit.facts import CodeFacts, Scan, TemplateFacts, Unreadable
-from warmline_toolkit.audit.knowledge import DRIVER_MODULES, SCAN_PATTERN
+from warmline_toolkit.audit.knowledge import DRIVER_MODULES, SCAN_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,7 +94,7 @@ def look(root: str, path: str, *, parse: bool = False) -> Looked:
 
 
 def _look_at_code(path: str, data: bytes, *, parse: bool) -> Looked:
-    matters = parse or SCAN_PATTERN.search(data) is not None
+    matters = parse or any(word in data for word in SCAN_WORDS)
     if len(data) > MAX_BYTES:
         return Unreadable(path=path, reason=f"larger than {MAX_BYTES:,} bytes: not read") if matters else None
     if not matters:

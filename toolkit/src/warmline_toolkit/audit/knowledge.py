@@ -457,12 +457,14 @@ CACHING_DECORATORS = frozenset(
 )
 """Decorators after which the body runs once a process (for its arguments)."""
 
-SCAN_PATTERN = re.compile(
-    rb"pymysql|MySQLdb|mysql|mariadb|aiomysql|asyncmy|psycopg|asyncpg|pg8000|sqlalchemy|sqlmodel|peewee|playhouse|warmline"
-    rb"|boto3|aws-sdk|['\"]pg['\"]|pg-pool|['\"]postgres['\"]|typeorm|equelize|knex|prisma|serverless-postgres|CONN_MAX_AGE"
-    rb"|lambda_handler|exports\.|export |Mangum|serverless-http|SIGTERM"
+SCAN_WORDS = tuple(
+    word.encode()
+    for word in (
+        "mysql MySQLdb mariadb psycopg asyncpg pg8000 sqlalchemy sqlmodel peewee playhouse warmline boto3 aws-sdk 'pg' \"pg\" "
+        "pg-pool 'postgres' \"postgres\" typeorm equelize knex prisma serverless-postgres asyncmy"
+    ).split()
 )
-"""The cheap first look: a file that matches none of these can only be a link between files that do."""
+"""The cheap first look: a file that holds none of these can only be a link between files that do."""
 
 IDLE_WINDOW_MS = 600_000
 """How long an idle environment is assumed to live (10 minutes; AWS publishes no number)."""
