@@ -149,7 +149,9 @@ def write_tree(root: Path, files: int) -> int:
                 )  # fmt: skip
             else:
                 body = "".join(PLAIN_SCRIPT_FUNCTION.format(number=index) for index in range(functions))
-                texts[f"web/part{number}.js"] = PLAIN_SCRIPT.format(other=f"part{number + 3}", number=number, functions=body)
+                texts[f"web/part{number}.js"] = PLAIN_SCRIPT.format(
+                    other=f"part{number + 3}", number=number, functions=body
+                )
         for name, text in texts.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

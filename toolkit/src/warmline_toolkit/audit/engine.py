@@ -137,7 +137,7 @@ class _Reading:
         self._read([path for path in self.paths if not is_template(path) and path not in self.facts], parse=False)
 
     def links(self) -> None:
-        """Parse the files that import, directly or through others, a file that mentions a driver."""
+        """Parse what files that mention a driver import, and what imports them, directly or through others."""
         importers: dict[str, list[str]] = {}
         stems = {_stem(path) for path in self.modules.paths}
         for scan in self.scans.values():
@@ -147,6 +147,13 @@ class _Reading:
                     if target is not None:
                         importers.setdefault(target, []).append(scan.path)
         wanted: dict[str, None] = {}
+        for facts in list(self.facts.values()):
+            # Settings and base classes stand in files that the code imports
+            for imported in facts.imports:
+                for module in (imported.module, f"{imported.module}.{imported.member}"):
+                    target = self.modules.find(module, facts.path) if _tail(module) in stems else None
+                    if target is not None and target not in self.facts:
+                        wanted[target] = None
         pending = list(self.facts)
         while pending:
             for importer in importers.get(pending.pop(), ()):

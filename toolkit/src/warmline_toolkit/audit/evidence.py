@@ -104,7 +104,8 @@ def is_checked(project: Project, reach: Reach, opening: Opening) -> bool:
         if use.opened != thing:
             continue
         last = use.method.rpartition(".")[2]
-        if last in PINGS and not (last == "connect" and not project.call(use.site).guards):
+        guards = project.call(use.site).guards
+        if last in PINGS and (last != "connect" or (guards and guards != project.call(thing.site).guards)):
             return True
         if last in {"on", "once", "addListener"}:
             return True

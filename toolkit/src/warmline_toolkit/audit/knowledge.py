@@ -459,10 +459,7 @@ CACHING_DECORATORS = frozenset(
 
 SCAN_WORDS = tuple(
     word.encode()
-    for word in (
-        "mysql MySQLdb mariadb psycopg asyncpg pg8000 sqlalchemy sqlmodel peewee playhouse warmline boto3 aws-sdk 'pg' \"pg\" "
-        "pg-pool 'postgres' \"postgres\" typeorm equelize knex prisma serverless-postgres asyncmy"
-    ).split()
+    for word in ["mysql", "MySQLdb", "mariadb", "psycopg", "asyncpg", "pg8000", "sqlalchemy", "sqlmodel", "peewee", "playhouse", "warmline", "boto3", "aws-sdk", "'pg'", '"pg"', "pg-pool", "'postgres'", '"postgres"', "typeorm", "equelize", "knex", "prisma", "serverless-postgres", "asyncmy"]
 )
 """The cheap first look: a file that holds none of these can only be a link between files that do."""
 

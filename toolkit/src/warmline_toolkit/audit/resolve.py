@@ -158,7 +158,11 @@ class Resolver:
         while rest and things:
             part, rest = split_head(rest)
             things = _few(found for thing in things for found in self._attribute(thing, part, depth))
-        yield from things
+        for thing in things:
+            yield thing
+            if isinstance(thing, ModuleThing) and not thing.path.endswith(".py") and depth < _DEPTH:
+                # `module.exports = Database`: the module is the class
+                yield from (item for item in self._exported(thing.path, "default", depth + 1) if item != thing)
 
     def _special(self, facts: CodeFacts, head: str, depth: int) -> tuple[Thing, ...]:
         inner = head[1 : head.index(">")]
