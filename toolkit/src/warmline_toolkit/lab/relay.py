@@ -1,6 +1,8 @@
 """The path from one environment to the database: a TCP relay that counts, delays, goes silent, and keeps ghosts.
 
-**A connection** is one TCP connection that the function opened and that reached the server. Its opening is read
+**A connection** is one TCP connection that the function opened and that reached the server. It is told of when its
+login is decided: one that is still undecided (the function was frozen in the middle of it) is none yet, for the server
+as for the relay, and one that ends undecided is told of at its end. Its opening is read
 (`handshake`), so that a refusal is known with the server's code, and a session is known as one. Under TLS the opening
 is hidden: then `session` is None and a refusal shows only as the server's close.
 
@@ -231,6 +233,7 @@ class Link:
         self.server = _ServerEnd(self)
         self.client.other, self.server.other = self.server, self.client
         self.handshake: Handshake | None = handshake_of(relay.engine)
+        self.told = False
         self.session: bool | None = None
         self.refused_code: str | None = None
         self.asked = False
@@ -239,6 +242,11 @@ class Link:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.closing_from: _End | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a connection for the server: it got a session, as far as can be seen."""
+        return self.told and self.session is not False
 
     def _move(self, to: State) -> None:
         if to not in _MOVES[self.state]:
@@ -275,7 +283,8 @@ class Link:
             return
         self._move(State.OPEN)
         self.tally.opened += 1
-        self.relay.observer.connection_opened(self)
+        if self.handshake is None:
+            self._tell()
         if self.relay.silent:
             self.server.read(on=False)
         if self.closing_from is self.client:
@@ -297,6 +306,14 @@ class Link:
             self.session = True
         elif handshake.verdict is Verdict.REFUSED:
             self.session, self.refused_code = False, handshake.code
+        self._tell()
+
+    def _tell(self) -> None:
+        # What the client sends can decide it before the server was reached: then `_connect` tells.
+        if self.told or self.state is State.CONNECTING:
+            return
+        self.told = True
+        self.relay.observer.connection_opened(self)
 
     # ending
 
@@ -343,8 +360,10 @@ class Link:
         self.relay.links.discard(self)
         if self.session is None and self.handshake is not None:
             self.session = False
+        self.handshake = None  # what still arrives decides nothing any more
         if not tell:
             return
+        self._tell()
         if by == "function" and self.relay.killing:
             by = "platform"
         if by == "function" and self.refused_code is not None:
@@ -422,13 +441,19 @@ class Relay:
 
     @property
     def open_links(self) -> int:
-        """Connections open now whose environment is there."""
-        return sum(link.state is State.OPEN for link in self.links)
+        """Connections open now whose environment is there; a login that is undecided or refused is none."""
+        return sum(link.state is State.OPEN and link.counts for link in self.links)
+
+    @property
+    def server_side_ports(self) -> set[int]:
+        """The ports by which the server knows the open connections: each one's own end towards it."""
+        transports = [link.server.transport for link in self.links if link.state is State.OPEN]
+        return {transport.get_extra_info("sockname")[1] for transport in transports if transport is not None}
 
     @property
     def ghosts(self) -> int:
         """Connections that the server still holds for an environment that is gone."""
-        return sum(link.state is State.GHOST for link in self.links)
+        return sum(link.state is State.GHOST and link.counts for link in self.links)
 
     def blackhole(self, *, on: bool) -> None:
         """Pass nothing on in either direction while *on*; connections stay open, bytes wait and are not lost.

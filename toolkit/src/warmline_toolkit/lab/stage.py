@@ -94,7 +94,8 @@ class Stage:
 
     async def close_at_server(self) -> None:
         """Close every connection of the function at the server, and wait until they are gone there."""
-        closed = await self.witness.close_all()
+        ports = {port for relay in self.platform.relays for port in relay.server_side_ports}
+        closed = await self.witness.close(ports)
         self._journal.record(Fault(**self._journal.stamp(), what=f"the server closed {closed} idle connections"))
 
     def note(self, name: str, value: float, unit: str = "") -> None:

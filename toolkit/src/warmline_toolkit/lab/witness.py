@@ -26,9 +26,11 @@ IDLE_WINDOW_S = 1.0
 async def idle_cpu_ms_per_s(server: AnyServer) -> float | None:
     """Return the processor time that *server* takes while nothing is asked of it: its housekeeping. Takes a second."""
     before, began = server.cpu_ms(), time.monotonic()
+    if before is None:
+        return None
     await asyncio.sleep(IDLE_WINDOW_S)
     after = server.cpu_ms()
-    return None if before is None or after is None else (after - before) / (time.monotonic() - began)
+    return None if after is None else (after - before) / (time.monotonic() - began)
 
 
 class Witness:
@@ -74,9 +76,9 @@ class Witness:
         """Return how many connections of the function are open by the server's count; None where it cannot tell."""
         return await asyncio.to_thread(self._observer.open_now)
 
-    async def close_all(self) -> int:
-        """Close the function's connections at the server, as a timeout or an administrator would; return how many."""
-        return await asyncio.to_thread(self._observer.kill_sessions)
+    async def close(self, client_ports: set[int]) -> int:
+        """Close the connections from *client_ports* at the server, as an administrator would; return how many."""
+        return await asyncio.to_thread(self._observer.kill_sessions, client_ports=client_ports)
 
     async def counted(self, *, ghosts: int) -> ServerCounted:
         """Return the window's counters as an event; *ghosts* is what the platform knows that the server cannot."""
