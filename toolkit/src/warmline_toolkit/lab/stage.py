@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from warmline_toolkit.lab.platform import Platform
     from warmline_toolkit.lab.scenario import Settings
     from warmline_toolkit.lab.witness import Witness
+    from warmline_toolkit.model.events import ServerCounted
 
 SETTLE_S = 20.0
 _POLL_S = 0.005
@@ -74,6 +75,18 @@ class Stage:
                     next_step="Make sure that nothing else connects to this server as the function's user.",
                 )
             await asyncio.sleep(_POLL_S)
+
+    async def counted(self) -> ServerCounted:
+        """Return the server's counters once it is at rest: what it has open is what the relays hold, before and after.
+
+        A server that does not come to rest within 20 s is counted as it is, and the run fails on the difference.
+        """
+        began = time.monotonic()
+        while True:
+            await self.settle()
+            counted = await self.witness.counted(ghosts=self.platform.ghosts)
+            if counted.still_open in (None, self._held()) or time.monotonic() - began > SETTLE_S:
+                return counted
 
     async def until_free(self, *, timeout_s: float) -> float:
         """Wait until the server has closed every connection that no living environment holds; return the seconds."""
