@@ -1,4 +1,4 @@
-"""A tree of files such as a company's monorepo of functions: mostly code without a database, some handlers, templates."""
+"""A tree of files such as a monorepo of functions: mostly code without a database, some handlers, templates."""
 
 from __future__ import annotations
 

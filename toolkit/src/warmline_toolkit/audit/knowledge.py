@@ -457,10 +457,11 @@ CACHING_DECORATORS = frozenset(
 )
 """Decorators after which the body runs once a process (for its arguments)."""
 
-SCAN_WORDS = tuple(
-    word.encode()
-    for word in ["mysql", "MySQLdb", "mariadb", "psycopg", "asyncpg", "pg8000", "sqlalchemy", "sqlmodel", "peewee", "playhouse", "warmline", "boto3", "aws-sdk", "'pg'", '"pg"', "pg-pool", "'postgres'", '"postgres"', "typeorm", "equelize", "knex", "prisma", "serverless-postgres", "asyncmy"]
+_WORDS = (
+    "mysql MySQLdb mariadb psycopg asyncpg pg8000 sqlalchemy sqlmodel peewee playhouse warmline boto3 aws-sdk asyncmy "
+    "'pg' \"pg\" pg-pool 'postgres' \"postgres\" typeorm equelize knex prisma serverless-postgres"
 )
+SCAN_WORDS = tuple(word.encode() for word in _WORDS.split())
 """The cheap first look: a file that holds none of these can only be a link between files that do."""
 
 IDLE_WINDOW_MS = 600_000

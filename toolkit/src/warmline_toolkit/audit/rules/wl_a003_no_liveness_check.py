@@ -177,5 +177,5 @@ RULE = Rule(
         Example("the catch clears the name", {"index.js": _JS_GOOD}),
     ),
     per_handler=check,
-    scenario="guide",
+    scenario="stale",
 )

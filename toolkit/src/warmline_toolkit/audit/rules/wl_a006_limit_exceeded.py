@@ -156,6 +156,6 @@ RULE = Rule(
         Example("40 environments fit, Terraform", {"main.tf": _TF_BAD.replace("100", "40"), "app.py": _APP}),
     ),
     per_project=check,
-    scenario="guide",
+    scenario="scale-out",
     applies_to=("python", "javascript", "sam", "cloudformation", "serverless", "terraform"),
 )

@@ -150,5 +150,6 @@ RULE = Rule(
         Example("reserved concurrency in Terraform", {"main.tf": _TF_GOOD, "app.py": _HANDLER}),
     ),
     per_project=check,
+    scenario="burst",
     applies_to=("sam", "cloudformation", "serverless", "terraform"),
 )

@@ -147,5 +147,6 @@ RULE = Rule(
         Example("an ordinary function", {"template.yaml": _PLAIN, "app.py": _PY}),
     ),
     per_handler=check,
+    scenario="managed-instances",
     applies_to=("python", "javascript", "sam", "cloudformation", "terraform"),
 )

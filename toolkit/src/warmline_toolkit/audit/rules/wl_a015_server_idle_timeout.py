@@ -160,5 +160,5 @@ RULE = Rule(
     ),
     per_project=check,
     applies_to=("sam", "cloudformation", "serverless", "terraform"),
-    scenario=None,
+    scenario="ghosts",
 )

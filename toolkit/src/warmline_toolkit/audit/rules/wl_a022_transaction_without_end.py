@@ -257,5 +257,5 @@ RULE = Rule(
         Example("the catch rolls back", {"index.mjs": _JS_GOOD}),
     ),
     per_handler=check,
-    scenario=None,
+    scenario="timeout-in-transaction",
 )
