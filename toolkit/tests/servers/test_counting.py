@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import psycopg
@@ -73,6 +74,34 @@ def test_an_unknown_database_is_a_refusal_with_its_own_code(start_server, client
         clients.refused(server, database="nowhere")
         assert observer.counts().refused == {NO_DATABASE[engine]: 1}
         assert observer.counts().opened == 0
+
+
+@each_engine
+def test_errors_inside_a_session_are_no_refusals(start_server, clients, engine):
+    with start_server(engine, max_connections=2) as server, server.observer() as observer:
+        connection = clients.connect(server)
+        elsewhere = "SELECT * FROM pg_authid" if engine == "postgres" else "SELECT * FROM mysql.user"
+        for statement in (elsewhere, "USE nowhere", "CREATE DATABASE other", "DROP USER app"):
+            with pytest.raises((psycopg.Error, pymysql.MySQLError)):
+                clients.query(connection, statement)
+        clients.connect(server)
+        clients.refused(server)
+        counts = observer.counts()
+        assert (counts.opened, counts.open_now, counts.refused) == (2, 2, {LIMIT[engine]: 1})
+
+
+@each_engine
+def test_connections_dropped_before_they_name_a_user_are_neither_opened_nor_refused(start_server, clients, engine):
+    with start_server(engine) as server, server.observer() as observer:
+        for _ in range(3):
+            with socket.create_connection((server.host, server.port)) as dropped:
+                dropped.shutdown(socket.SHUT_WR)
+                while dropped.recv(1000):
+                    pass
+        clients.connect(server)
+        expected = 0 if engine == "postgres" else 3
+        until(lambda: observer.counts().aborted_handshakes == expected)
+        assert (observer.counts().opened, observer.counts().refused) == (1, {})
 
 
 @each_engine
@@ -169,8 +198,6 @@ def test_sessions_are_listed_with_the_clients_port_and_killed_by_it(start_server
 
 def port_of(connection) -> int:
     if isinstance(connection, psycopg.Connection):
-        import socket  # noqa: PLC0415 - only to read a port
-
         with socket.socket(fileno=socket.dup(connection.fileno())) as duplicate:
             return duplicate.getsockname()[1]
     return connection._sock.getsockname()[1]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LAB_SESSIONS = 2  # what a server has after its start: one session to use, one to make room with
 INIT_SETTINGS = ("innodb_page_size", "innodb_data_file_path", "lower_case_table_names")
 REFUSALS = (1040, 1044, 1045, 1049, 1203, 1226, 1698, 1862, 3118, 3159, 3955)
-"""Errors that refuse a connection after its user is known. 1044 and 1049 can happen in a session too (USE)."""
+"""Errors that refuse a connection after its user is known. Some can happen in a session too."""
 
 
 class MySql(MySqlEngine):
@@ -134,9 +134,9 @@ class MySql(MySqlEngine):
 class PerformanceSchemaCounters(MySqlCounters):
     """Connections by user and errors by user from the performance schema; error 1040 from the global status.
 
-    A user's TOTAL_CONNECTIONS includes those refused after their handshake, so these are taken off. 1044 and 1049 may
-    come from a USE in a session as well: what goes beyond Aborted_connects (every refused or dropped connection that
-    got as far as the handshake) did.
+    A user's TOTAL_CONNECTIONS includes those refused after their handshake, so these are taken off. 1044, 1045 and 1049
+    may come from a statement of a session as well: what goes beyond Aborted_connects (every refused or dropped
+    connection that got as far as the handshake) did.
     """
 
     PROCESS_LIST = "performance_schema.processlist"
@@ -155,7 +155,7 @@ class PerformanceSchemaCounters(MySqlCounters):
         }
         dropped = self._handshakes()
         in_session = max(0, sum(by_code.values()) + dropped - status["Aborted_connects"])
-        for code in (1049, 1044):
+        for code in (1049, 1044, 1045):
             taken = min(in_session, by_code.get(code, 0))
             by_code[code] = by_code.get(code, 0) - taken
             in_session -= taken
