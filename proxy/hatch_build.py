@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - hatchling loads it by its path
 """Build the daemon into the wheel."""
 
 from __future__ import annotations

@@ -33,6 +33,12 @@ def wait_for(condition, *, what: str, limit_s: float = PATIENCE_S):
         time.sleep(0.01)
 
 
+@pytest.fixture(name="wait_for")
+def wait_for_fixture():
+    """`wait_for(condition, what=...)`: wait for a condition instead of sleeping."""
+    return wait_for
+
+
 @pytest.fixture(scope="session")
 def daemon_program() -> Path:
     """The daemon, built by cargo with the tests' profile (which keeps its debug assertions)."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from warmline_proxy._errors import AdminUnreachable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class AdminClient:
