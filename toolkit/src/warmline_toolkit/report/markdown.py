@@ -38,7 +38,7 @@ def _lines(document: Document) -> Iterator[str]:
     yield f"**{_text(document.lead[0])}** {' '.join(_text(sentence) for sentence in document.lead[1:])}"
     yield ""
     if document.expectation:
-        yield f"Expected: {_text(document.expectation)}."
+        yield f"Expected: {_text(document.expectation).rstrip('.')}."
         yield ""
     for warning in document.warnings:
         yield f"> **Warning:** {_text(warning)}"
