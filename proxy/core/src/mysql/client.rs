@@ -46,6 +46,8 @@ pub struct Client {
     /// The server connection that runs this client's statement, 0 for none; shared with KILL.
     pub(super) running_on: Arc<AtomicU32>,
     pub(super) last_insert_id: u64,
+    /// Counts the changes of *last_insert_id*.
+    pub(super) insert_ids: u32,
     /// It has asked for the result of an earlier statement, so its server connection is kept after each.
     pub(super) asks_for_results: bool,
     /// It has asked for `LAST_INSERT_ID()`: its server connection is kept after a statement that makes one.
@@ -125,6 +127,7 @@ impl Client {
             template: None,
             running_on: Arc::new(AtomicU32::new(0)),
             last_insert_id: 0,
+            insert_ids: 0,
             asks_for_results: false,
             asks_for_insert_id: false,
             has_run: false,
@@ -156,6 +159,7 @@ impl Client {
         self.pins.clear();
         self.tracking = None;
         self.last_insert_id = 0;
+        self.insert_ids = self.insert_ids.wrapping_add(1);
         self.asks_for_results = false;
         self.asks_for_insert_id = false;
         self.last_status = Status(Status::AUTOCOMMIT);
@@ -610,7 +614,7 @@ fn effects(mysql: &Mysql, client: &mut Client, server: &mut Server, out: &mut Ou
     let scan = Arc::clone(&client.current.scan);
     let asks = |effect: &Effect| matches!(effect, Effect::ReadsRowCount | Effect::ReadsWarnings | Effect::LastInsertId);
     if !client.asks_for_results && !scan.effects.iter().any(asks) {
-        client.pins.end_all(PinReason::ResultState);
+        client.pins.end_all_named(PinReason::ResultState, b"");
     }
     if scan.effects.is_empty() {
         return None;
@@ -629,11 +633,9 @@ fn effects(mysql: &Mysql, client: &mut Client, server: &mut Server, out: &mut Ou
             Effect::Unreplayable if !filtered => client.take(PinReason::SessionVariable, b"", out),
             Effect::CalcFoundRows => client.take(PinReason::ResultState, b"", out),
             Effect::NamesCollation(collation) => server.collation_of_names = Some(collation.as_slice().into()),
-            Effect::LastInsertId | Effect::Opaque if !server.continuous => {
-                let text = format!("SET last_insert_id={}", client.last_insert_id);
-                server.inject_query(text.as_bytes(), out);
-            }
-            Effect::ReadsWarnings if !server.continuous => server.inject_query(b"DO 0", out),
+            Effect::LastInsertId | Effect::Opaque => server.recall_insert_id(client, out),
+            Effect::SetsInsertId => client.take(PinReason::ResultState, b"insert id", out),
+            Effect::ReadsWarnings => server.forget_warnings(client, out),
             Effect::ReadsRowCount if !server.continuous && client.has_run => {
                 client.asks_for_results = true;
                 client.fail(

@@ -47,8 +47,10 @@ pub(crate) enum Effect {
     ReadsRowCount,
     /// `SHOW WARNINGS`, `SHOW ERRORS`, `GET DIAGNOSTICS`, `@@warning_count`, `@@error_count`.
     ReadsWarnings,
-    /// `LAST_INSERT_ID()` or `@@identity` is read, or set with an argument.
+    /// `LAST_INSERT_ID()` or `@@identity` is read.
     LastInsertId,
+    /// `LAST_INSERT_ID(value)` sets what is read later.
+    SetsInsertId,
     /// A routine is called or a text is executed: what it does is not visible here.
     Opaque,
     /// MariaDB's `SET STATEMENT … FOR`: reported variables are not the session's.
@@ -467,6 +469,10 @@ fn anywhere(word: &[u8], qualified: bool, next: &[(usize, Token<'_>)], sets: boo
         b"release_all_locks" if call => effects.push(Effect::ReleaseAllLocks),
         b"sql_calc_found_rows" => effects.push(Effect::CalcFoundRows),
         b"found_rows" | b"row_count" if call => effects.push(Effect::ReadsRowCount),
+        b"last_insert_id" if call && !matches!(next.get(1), Some((_, Token::Other(b')')))) => {
+            effects.push(Effect::SetsInsertId);
+        }
+        b"session_variables" => effects.push(Effect::LastInsertId),
         b"last_insert_id" if call || qualified => effects.push(Effect::LastInsertId),
         b"identity" if qualified => effects.push(Effect::LastInsertId),
         b"warning_count" | b"error_count" if qualified => effects.push(Effect::ReadsWarnings),

@@ -48,6 +48,10 @@ pub struct Server {
     dirty: bool,
     /// Its owner has had it for itself since that client's last statement.
     pub(super) continuous: bool,
+    /// Whose `LAST_INSERT_ID()` it has, and which of that client's.
+    insert_id_of: (u32, u32),
+    /// The client whose warnings or error it may still list, 0 for none.
+    warned: u32,
     status: Status,
     pub(super) prepared: Prepared,
     prepared_limit: usize,
@@ -78,6 +82,8 @@ impl Server {
             owner: 0,
             dirty: false,
             continuous: false,
+            insert_id_of: (0, 0),
+            warned: 0,
             status: Status(Status::AUTOCOMMIT),
             prepared: Prepared::default(),
             prepared_limit: settings.max_prepared_statements,
@@ -132,6 +138,23 @@ impl Server {
         self.inject(names::QUERY, text, out);
     }
 
+    /// Make `LAST_INSERT_ID()` the client's.
+    pub(super) fn recall_insert_id(&mut self, client: &Client, out: &mut Output) {
+        let wanted = (client.number, client.insert_ids);
+        if self.insert_id_of != wanted {
+            self.insert_id_of = wanted;
+            self.inject_query(format!("SET last_insert_id={}", client.last_insert_id).as_bytes(), out);
+        }
+    }
+
+    /// Make sure that SHOW WARNINGS lists nobody else's. MariaDB clears the list only for a statement with a table.
+    pub(super) fn forget_warnings(&mut self, client: &Client, out: &mut Output) {
+        if !self.continuous || (self.warned != 0 && self.warned != client.number) {
+            self.warned = 0;
+            self.inject_query(b"DO (SELECT 1 FROM (SELECT 1) AS cleared)", out);
+        }
+    }
+
     pub(super) fn inject_ping(&mut self, out: &mut Output) {
         self.inject(names::PING, b"", out);
     }
@@ -152,6 +175,11 @@ impl Server {
         if !self.init_query.is_empty() {
             let init_query = Arc::clone(&self.init_query);
             self.inject_query(init_query.as_bytes(), out);
+        }
+        if !self.schema.is_empty() {
+            // MariaDB's reset keeps the default database but not its character set.
+            let name = String::from_utf8_lossy(&self.schema).replace('`', "``");
+            self.inject_query(format!("USE `{name}`").as_bytes(), out);
         }
         self.forget();
     }
@@ -388,6 +416,9 @@ fn answer(
         Found::Eof { status, end, .. } => {
             server.status = status;
             client.last_status = status;
+            if packet[HEADER + 1..HEADER + 3] != [0, 0] {
+                server.warned = client.number;
+            }
             out.to_client.extend_from_slice(packet);
             if end {
                 ended(client, server, None, out);
@@ -465,8 +496,14 @@ fn ok(
     let ok = OkPacket::parse(&packet[HEADER..], true)?;
     server.status = ok.status;
     client.last_status = ok.status;
+    if ok.warnings > 0 {
+        server.warned = client.number;
+    }
     if ok.insert_id != 0 {
         client.last_insert_id = ok.insert_id;
+        client.insert_ids = client.insert_ids.wrapping_add(1);
+        server.insert_id_of = (client.number, client.insert_ids);
+        client.pins.end_all_named(PinReason::ResultState, b"insert id");
         if client.asks_for_insert_id {
             client.pins.begin(PinReason::ResultState, b"", &client.current.shown.clone(), out);
         }
@@ -588,6 +625,7 @@ fn ended(client: &mut Client, server: &mut Server, error: Option<u16>, out: &mut
         return;
     }
     if let Some(code) = error {
+        server.warned = client.number;
         if !scan.several {
             for (reason, name) in std::mem::take(&mut client.current.taken) {
                 client.pins.end(reason, &name);
