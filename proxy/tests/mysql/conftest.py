@@ -34,7 +34,7 @@ class Proxy:
 
     def connect(self, **settings: Any) -> pymysql.Connection:
         """Connect a PyMySQL client through the proxy."""
-        return connect(self.server, host=self.host, port=self.port, **settings)
+        return connect(self.server, **{"host": self.host, "port": self.port, **settings})
 
     def admin(self, command: str) -> Any:
         """Ask the admin socket."""

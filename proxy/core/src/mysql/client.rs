@@ -46,12 +46,12 @@ pub struct Client {
     /// The server connection that runs this client's statement, 0 for none; shared with KILL.
     pub(super) running_on: Arc<AtomicU32>,
     pub(super) last_insert_id: u64,
-    /// Counts the changes of *last_insert_id*.
-    pub(super) insert_ids: u32,
     /// It has asked for the result of an earlier statement, so its server connection is kept after each.
     pub(super) asks_for_results: bool,
-    /// It has asked for `LAST_INSERT_ID()`: its server connection is kept after a statement that makes one.
-    pub(super) asks_for_insert_id: bool,
+    /// A transaction has been open since `SET TRANSACTION`.
+    pub(super) transaction_seen: bool,
+    /// The last statement changed rows.
+    pub(super) changed_rows: bool,
     /// A statement has been answered.
     pub(super) has_run: bool,
     pub(super) last_status: Status,
@@ -127,9 +127,9 @@ impl Client {
             template: None,
             running_on: Arc::new(AtomicU32::new(0)),
             last_insert_id: 0,
-            insert_ids: 0,
             asks_for_results: false,
-            asks_for_insert_id: false,
+            transaction_seen: false,
+            changed_rows: false,
             has_run: false,
             last_status: Status(Status::AUTOCOMMIT),
             failed_prepare: None,
@@ -155,13 +155,15 @@ impl Client {
     pub(super) fn reset(&mut self) {
         let multi_statements = self.overlay.multi_statements;
         self.overlay = Overlay { multi_statements, ..Overlay::default() };
+        let template = self.template.clone();
+        for (name, value) in template.iter().flat_map(|template| &template.after_reset) {
+            self.overlay.set(name, value);
+        }
         self.statements = HashMap::new();
         self.pins.clear();
         self.tracking = None;
         self.last_insert_id = 0;
-        self.insert_ids = self.insert_ids.wrapping_add(1);
         self.asks_for_results = false;
-        self.asks_for_insert_id = false;
         self.last_status = Status(Status::AUTOCOMMIT);
     }
 
@@ -619,6 +621,10 @@ fn effects(mysql: &Mysql, client: &mut Client, server: &mut Server, out: &mut Ou
     if scan.effects.is_empty() {
         return None;
     }
+    let reads_insert_id = |effect: &Effect| matches!(effect, Effect::LastInsertId | Effect::Opaque);
+    if scan.effects.iter().any(reads_insert_id) && !server.recall_insert_id(client, out) {
+        return Some(Action::Hold);
+    }
     let filtered = mysql.settings.session_pinning_filters.contains(&PinningFilter::ExcludeVariableSets);
     for effect in &scan.effects {
         match effect {
@@ -628,13 +634,14 @@ fn effects(mysql: &Mysql, client: &mut Client, server: &mut Server, out: &mut Ou
             Effect::LockTables => client.take(PinReason::TableLock, b"", out),
             Effect::HandlerOpen(name) => client.take(PinReason::Cursor, name, out),
             Effect::SqlPrepare(name) => client.take(PinReason::SqlPrepare, name, out),
-            Effect::NextTransaction => client.take(PinReason::SessionVariable, b"next transaction", out),
+            Effect::NextTransaction => {
+                client.transaction_seen = false;
+                client.take(PinReason::SessionVariable, b"next transaction", out);
+            }
             Effect::Role => client.take(PinReason::SessionAuthorization, b"", out),
             Effect::Unreplayable if !filtered => client.take(PinReason::SessionVariable, b"", out),
             Effect::CalcFoundRows => client.take(PinReason::ResultState, b"", out),
             Effect::NamesCollation(collation) => server.collation_of_names = Some(collation.as_slice().into()),
-            Effect::LastInsertId | Effect::Opaque => server.recall_insert_id(client, out),
-            Effect::SetsInsertId => client.take(PinReason::ResultState, b"insert id", out),
             Effect::ReadsWarnings => server.forget_warnings(client, out),
             Effect::ReadsRowCount if !server.continuous && client.has_run => {
                 client.asks_for_results = true;
@@ -651,7 +658,6 @@ fn effects(mysql: &Mysql, client: &mut Client, server: &mut Server, out: &mut Ou
         }
         match effect {
             Effect::ReadsRowCount | Effect::ReadsWarnings => client.asks_for_results = true,
-            Effect::LastInsertId => client.asks_for_insert_id = true,
             _ => {}
         }
     }
@@ -817,14 +823,12 @@ fn changed_user(
     database: &[u8],
     out: &mut Output,
 ) -> Action {
-    let multi_statements = client.overlay.multi_statements;
     client.reset();
-    client.overlay.multi_statements = multi_statements;
     client.schema = database.into();
     client.answer_ok(sequence, out);
     if let Some(server) = server {
         server.reset(out);
-        server.use_schema(database, out);
+        server.align(client, out);
         server.inject_ping(out);
     }
     Action::Done

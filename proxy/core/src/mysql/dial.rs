@@ -109,7 +109,7 @@ impl Channel {
 }
 
 /// The first row of a whole response.
-fn first_row(bytes: &[u8], deprecate_eof: bool) -> Vec<Vec<u8>> {
+pub(super) fn first_row(bytes: &[u8], deprecate_eof: bool) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     let mut rest = bytes;
     while let Some(one) = warmline_wire::mysql::packet_at(rest) {
@@ -275,10 +275,11 @@ pub(super) fn dial(mysql: &Mysql, key: &PoolKey, deadline: Instant) -> Result<Di
     let Opened { mut channel, greeting, capabilities } = open(mysql, &key.user, &key.database, key.class, deadline)?;
     let row = channel.query(
         b"SELECT @@character_set_client,@@character_set_results,@@collation_connection,@@max_connections,\
-          @@session_track_system_variables",
+          @@session_track_system_variables,@@global.character_set_client,@@global.character_set_results,\
+          @@global.collation_connection",
         capabilities,
     )?;
-    let [client, results, collation, limit, tracked] = &row[..] else {
+    let [client, results, collation, limit, tracked, global_client, global_results, global_collation] = &row[..] else {
         return Err(refused("the target does not answer like a MySQL server"));
     };
     let mut charset = Vec::new();
@@ -292,6 +293,16 @@ pub(super) fn dial(mysql: &Mysql, key: &PoolKey, deadline: Instant) -> Result<Di
         charset.push(b'=');
         charset.extend_from_slice(if value.is_empty() { b"NULL" } else { value });
     }
+    // MySQL's reset takes the server's character set in place of the login's; MariaDB's keeps the login's.
+    let after_reset = [
+        (&b"character_set_client"[..], global_client, client),
+        (b"character_set_results", global_results, results),
+        (b"collation_connection", global_collation, collation),
+    ]
+    .into_iter()
+    .filter(|(_, global, login)| global != login)
+    .map(|(name, global, _)| (name.into(), global.as_slice().into()))
+    .collect();
     channel.query(&[b"SET ", TRACKERS].concat(), capabilities)?;
     if !mysql.settings.init_query.is_empty() {
         channel.query(mysql.settings.init_query.as_bytes(), capabilities)?;
@@ -301,11 +312,12 @@ pub(super) fn dial(mysql: &Mysql, key: &PoolKey, deadline: Instant) -> Result<Di
         capabilities: greeting.capabilities,
         collation: greeting.collation,
     };
-    mysql.learn(facts);
+    let facts = mysql.learn(facts);
     let template = Template {
         version: String::from_utf8_lossy(&greeting.version).into_owned(),
         max_connections: std::str::from_utf8(limit).ok().and_then(|text| text.parse().ok()).unwrap_or(151),
         tracked: tracked.clone(),
+        after_reset: if facts.is_mariadb() { Vec::new() } else { after_reset },
     };
     let server =
         Server::new(greeting.connection_id, capabilities, Arc::new(Baseline { charset }), key, &mysql.settings);

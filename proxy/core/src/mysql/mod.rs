@@ -67,6 +67,8 @@ pub struct Template {
     max_connections: u32,
     /// `session_track_system_variables` as the server has it by default: what clients expect to be told.
     tracked: Vec<u8>,
+    /// System variables that `COM_RESET_CONNECTION` leaves different from the login's.
+    after_reset: Vec<(Box<[u8]>, Box<[u8]>)>,
 }
 
 /// What sessions on one reactor share.

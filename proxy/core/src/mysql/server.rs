@@ -31,6 +31,8 @@ pub(super) enum Expected {
     },
     /// To our own prepare of this text.
     Prepare(Arc<Text>),
+    /// To our reading of `LAST_INSERT_ID()`.
+    InsertId,
 }
 
 /// A server connection.
@@ -48,8 +50,13 @@ pub struct Server {
     dirty: bool,
     /// Its owner has had it for itself since that client's last statement.
     pub(super) continuous: bool,
-    /// Whose `LAST_INSERT_ID()` it has, and which of that client's.
-    insert_id_of: (u32, u32),
+    /// Its `LAST_INSERT_ID()`, whoever's it is.
+    last_insert_id: u64,
+    /// A statement may have changed that since it was read; the value that the statement's answer gave. An answer gives
+    /// ids that the statement itself named, too, which are nobody's `LAST_INSERT_ID()`: only reading it tells.
+    insert_id_changed: Option<u64>,
+    /// The answer to reading it, so far.
+    read_back: Vec<u8>,
     /// The client whose warnings or error it may still list, 0 for none.
     warned: u32,
     status: Status,
@@ -82,7 +89,9 @@ impl Server {
             owner: 0,
             dirty: false,
             continuous: false,
-            insert_id_of: (0, 0),
+            last_insert_id: 0,
+            insert_id_changed: None,
+            read_back: Vec::new(),
             warned: 0,
             status: Status(Status::AUTOCOMMIT),
             prepared: Prepared::default(),
@@ -138,13 +147,38 @@ impl Server {
         self.inject(names::QUERY, text, out);
     }
 
-    /// Make `LAST_INSERT_ID()` the client's.
-    pub(super) fn recall_insert_id(&mut self, client: &Client, out: &mut Output) {
-        let wanted = (client.number, client.insert_ids);
-        if self.insert_id_of != wanted {
-            self.insert_id_of = wanted;
+    /// Make `LAST_INSERT_ID()` the client's. False when it has to be read first, which has been asked.
+    pub(super) fn recall_insert_id(&mut self, client: &Client, out: &mut Output) -> bool {
+        if self.insert_id_changed.is_some() {
+            self.read_insert_id(out);
+            return false;
+        }
+        if self.last_insert_id != client.last_insert_id {
+            self.last_insert_id = client.last_insert_id;
             self.inject_query(format!("SET last_insert_id={}", client.last_insert_id).as_bytes(), out);
         }
+        true
+    }
+
+    fn read_insert_id(&mut self, out: &mut Output) {
+        self.inject_query(b"SELECT LAST_INSERT_ID()", out);
+        self.expected.pop_back();
+        self.expected.push_back(Expected::InsertId);
+    }
+
+    /// Whose `LAST_INSERT_ID()` it is that has been read.
+    fn insert_id_read(&mut self, client: Option<&mut Client>) {
+        let row = super::dial::first_row(&self.read_back, self.capabilities & cap::DEPRECATE_EOF != 0);
+        let text = row.first().and_then(|value| std::str::from_utf8(value).ok());
+        let value = text.and_then(|value| value.parse().ok()).unwrap_or(0);
+        let reported = self.insert_id_changed.take();
+        if value != self.last_insert_id || reported == Some(value) {
+            self.last_insert_id = value;
+            if let Some(client) = client {
+                client.last_insert_id = value;
+            }
+        }
+        self.read_back = Vec::new();
     }
 
     /// Make sure that SHOW WARNINGS lists nobody else's. MariaDB clears the list only for a statement with a table.
@@ -189,6 +223,24 @@ impl Server {
         self.overlay = Overlay { multi_statements: self.overlay.multi_statements, ..Overlay::default() };
         self.prepared.clear();
         self.dirty = false;
+        self.last_insert_id = 0;
+        self.insert_id_changed = None;
+    }
+
+    /// Bring variables, options and default database to the client's.
+    pub(super) fn align(&mut self, client: &Client, out: &mut Output) {
+        let assignments = client.overlay.assignments(&self.overlay, &self.baseline);
+        if !assignments.is_empty() {
+            self.inject_query(&[b"SET ", &assignments[..]].concat(), out);
+            self.overlay.variables.clone_from(&client.overlay.variables);
+            self.continuous = false;
+        }
+        if self.overlay.multi_statements != client.overlay.multi_statements {
+            let allowed = client.overlay.multi_statements.unwrap_or(self.capabilities & cap::MULTI_STATEMENTS != 0);
+            self.inject(names::SET_OPTION, &u16::from(!allowed).to_le_bytes(), out);
+            self.overlay.multi_statements = client.overlay.multi_statements;
+        }
+        self.use_schema(&client.schema, out);
     }
 
     /// Make the default database *schema*. There is no way back to none: then it is one in which nobody has tables.
@@ -238,18 +290,7 @@ pub(super) fn attach(shared: &mut Shared, client: &mut Client, server: &mut Serv
         server.reset(out);
     }
     server.owner = client.number;
-    let assignments = client.overlay.assignments(&server.overlay, &server.baseline);
-    if !assignments.is_empty() {
-        server.inject_query(&[b"SET ", &assignments[..]].concat(), out);
-        server.overlay.variables.clone_from(&client.overlay.variables);
-        server.continuous = false;
-    }
-    if server.overlay.multi_statements != client.overlay.multi_statements {
-        let allowed = client.overlay.multi_statements.unwrap_or(server.capabilities & cap::MULTI_STATEMENTS != 0);
-        server.inject(names::SET_OPTION, &u16::from(!allowed).to_le_bytes(), out);
-        server.overlay.multi_statements = client.overlay.multi_statements;
-    }
-    server.use_schema(&client.schema, out);
+    server.align(client, out);
 }
 
 /// The client of *server* is gone.
@@ -294,6 +335,7 @@ fn follow(
             None => return Ok(Step { consumed, next: ServerNext::Close(ServerClose::Lost) }),
             Some(Expected::Client { command } | Expected::Ours { command }) => *command,
             Some(Expected::Prepare(_)) => names::STMT_PREPARE,
+            Some(Expected::InsertId) => names::QUERY,
         };
         let deprecate_eof = server.capabilities & cap::DEPRECATE_EOF != 0;
         let tracker = server.tracker.get_or_insert_with(|| {
@@ -329,6 +371,12 @@ fn follow(
                     return Ok(Step { consumed, next: ServerNext::Close(ServerClose::Dirty) });
                 }
             }
+            Some(Expected::InsertId) => {
+                server.read_back.extend_from_slice(packet);
+                if done {
+                    server.insert_id_read(client.as_deref_mut());
+                }
+            }
             Some(Expected::Prepare(text)) => {
                 let text = Arc::clone(text);
                 prepared(client.as_deref_mut(), server, &text, found, packet, out)?;
@@ -345,7 +393,7 @@ fn follow(
             out.responses += 1;
         }
         if server.expected.is_empty() {
-            return Ok(Step { consumed, next: after(settings, client, server) });
+            return Ok(Step { consumed, next: after(settings, client, server, out) });
         }
         if of_client {
             return Ok(Step { consumed, next: ServerNext::Resume });
@@ -354,13 +402,17 @@ fn follow(
 }
 
 /// Nothing is outstanding: does the client keep the connection?
-fn after(settings: &Settings, client: Option<&mut Client>, server: &mut Server) -> ServerNext {
+fn after(settings: &Settings, client: Option<&mut Client>, server: &mut Server, out: &mut Output) -> ServerNext {
     let Some(client) = client else {
         return ServerNext::Return;
     };
     let between = matches!(client.phase, Phase::Idle);
     if between && client.failed_prepare.is_none() && client.has_run && server.status.is_idle() && client.pins.is_empty()
     {
+        if server.insert_id_changed.is_some() && settings.mode == Mode::Transaction {
+            server.read_insert_id(out);
+            return ServerNext::Resume;
+        }
         if settings.mode == Mode::Transaction {
             let _ = client.running_on.compare_exchange(server.number, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -496,17 +548,12 @@ fn ok(
     let ok = OkPacket::parse(&packet[HEADER..], true)?;
     server.status = ok.status;
     client.last_status = ok.status;
+    client.changed_rows = ok.affected_rows > 0;
     if ok.warnings > 0 {
         server.warned = client.number;
     }
     if ok.insert_id != 0 {
-        client.last_insert_id = ok.insert_id;
-        client.insert_ids = client.insert_ids.wrapping_add(1);
-        server.insert_id_of = (client.number, client.insert_ids);
-        client.pins.end_all_named(PinReason::ResultState, b"insert id");
-        if client.asks_for_insert_id {
-            client.pins.begin(PinReason::ResultState, b"", &client.current.shown.clone(), out);
-        }
+        server.insert_id_changed = Some(ok.insert_id);
     }
     if !ok.status.has(Status::STATE_CHANGED) && client.session_track() {
         out.to_client.extend_from_slice(packet);
@@ -611,17 +658,22 @@ fn ended(client: &mut Client, server: &mut Server, error: Option<u16>, out: &mut
     /// Deadlock and lock wait timeout: the transaction may be gone.
     const ROLLED_BACK: [u16; 2] = [1213, 1205];
     client.has_run = true;
+    client.transaction_seen |= server.status.has(Status::IN_TRANSACTION);
     server.continuous = true;
     server.collation_of_names = None;
     let scan = Arc::clone(&client.current.scan);
     if !scan.effects.is_empty() {
         server.dirty |= scan.effects.iter().any(leaves_something);
+        if scan.has(&Effect::Opaque) || scan.has(&Effect::SetsInsertId) {
+            server.insert_id_changed.get_or_insert(0);
+        }
     }
     if client.current.command == names::RESET_CONNECTION && error.is_none() {
         client.reset();
         server.forget();
         // The reset took the trackers and the login's character set along.
         server.reset(out);
+        server.align(client, out);
         return;
     }
     if let Some(code) = error {
@@ -647,8 +699,8 @@ fn ended(client: &mut Client, server: &mut Server, error: Option<u16>, out: &mut
     }
     if client.pins.has_named(PinReason::SessionVariable, b"next transaction")
         && !scan.has(&Effect::NextTransaction)
-        && !scan.only_sets
         && server.status.is_idle()
+        && (client.transaction_seen || client.changed_rows)
     {
         client.pins.end_all_named(PinReason::SessionVariable, b"next transaction");
     }
@@ -682,6 +734,7 @@ fn leaves_something(effect: &Effect) -> bool {
             | Effect::ReadsRowCount
             | Effect::ReadsWarnings
             | Effect::LastInsertId
+            | Effect::SetsInsertId
             | Effect::DropTable(_)
             | Effect::Kill { .. }
             | Effect::ConnectionId
