@@ -141,6 +141,8 @@ class Environment:
         self.processes: ProcessGroup | None = None
         self.idle_since = 0.0
         self.invocations = 0
+        self.snapshot = False
+        """Whether it is the one whose Init makes the snapshot: it takes no invocation."""
         self.reserved = 0
         """Invocations that wait for its Init (several on Managed Instances)."""
         self._start_process = start_process
@@ -190,6 +192,12 @@ class Environment:
         await self.api.start()
         return await self._run_init(self._init_timeout_s)
 
+    @property
+    def init_error(self) -> str:
+        """What its last Init failed with."""
+        init = self._init
+        return "" if init is None else f"{init.error_type}: {init.error_message}"
+
     async def _run_init(self, limit_s: float) -> Outcome:
         self._init = init = _Init(started=time.monotonic(), done=self._loop.create_future())
         try:
@@ -219,9 +227,9 @@ class Environment:
                 **self.journal.stamp(),
             )
         )
-        if init.outcome == "ok":
+        if init.outcome == "ok" and not self.snapshot:
             self._settle()
-        else:
+        elif init.outcome != "ok":
             await self._reset("init")
         return init.outcome
 
@@ -272,6 +280,11 @@ class Environment:
     def restore_polled(self, worker: Worker) -> None:
         """Answer at once: a copy of the snapshot calls this only when it is restored."""
         worker.answer(200)
+
+    def snapshot_taken(self) -> None:
+        """Its process waits for orders to be copied: that is the end of its Init, and it takes no invocation."""
+        if self._init is not None and not self._init.done.done():
+            self._init.done.set_result(None)
 
     def restore_failed(self, payload: bytes, error_type: str | None) -> None:
         """A failed after-restore hook fails the Init."""

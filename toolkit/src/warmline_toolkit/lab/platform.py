@@ -14,17 +14,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from warmline_toolkit.errors import UsageError
+from warmline_toolkit.errors import FailedExpectation, UsageError
 from warmline_toolkit.lab.delay import DelayLine
-from warmline_toolkit.lab.environment import Environment, State
+from warmline_toolkit.lab.environment import Environment
 from warmline_toolkit.lab.outcome import MAX_PAYLOAD_BYTES, InvocationResult, error_document
 from warmline_toolkit.lab.process import start_process
 from warmline_toolkit.lab.relay import Address, Relay
 from warmline_toolkit.lab.runtimes import command_of, variables_of
 from warmline_toolkit.lab.settings import database_environment
+from warmline_toolkit.lab.snapstart.snapshot import Entrance, Snapshot
 from warmline_toolkit.model.events import Arrived, Throttled
 from warmline_toolkit.servers.guardian import remove_directory, temporary_directory
 
@@ -43,6 +45,12 @@ if TYPE_CHECKING:
 
 _LONG_INIT_S = 130.0
 """Init's limit with provisioned concurrency and SnapStart (or the function's timeout, where that is longer)."""
+
+
+class SnapshotFailed(FailedExpectation):
+    """SnapStart's Init failed, as publishing the version would on Lambda. Exit code 1."""
+
+    code = "WL-L002"
 
 
 class Platform:
@@ -77,6 +85,8 @@ class Platform:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._gone_relays: list[Relay] = []
         self._scratch: Path | None = None
+        self._snapshot: Snapshot | None = None
+        self._entrance: Entrance | None = None
         self._entered = False
 
     # life
@@ -88,6 +98,12 @@ class Platform:
         _raise_descriptor_limit()
         self._scratch = temporary_directory("warmline-lab-", parent=self.settings.scratch)
         self._entered = True
+        if self.settings.snapstart:
+            try:
+                await self._take_snapshot()
+            except BaseException as error:
+                await self.__aexit__(type(error), error, error.__traceback__)
+                raise
         return self
 
     async def __aexit__(
@@ -109,6 +125,10 @@ class Platform:
             relays = [environment.relay for environment in self.environments if environment.relay is not None]
             for relay in (*relays, *self._gone_relays):
                 await relay.close()
+            if self._snapshot is not None:
+                self._snapshot.close()
+            if self._entrance is not None:
+                await self._entrance.close()
             self.environments.clear()
             self._idle.clear()
             self._delays.close()
@@ -232,36 +252,56 @@ class Platform:
     async def _new_environment(
         self, *, init_timeout_s: float, init_type: str = "on-demand", reserved: int = 0
     ) -> Environment:
-        if not self._entered or self._scratch is None:
-            raise RuntimeError("the platform is not running: use it as `async with Platform(…)`")
-        journal, settings = self.journal, self.settings
-        name = journal.name("e")
-        scratch = self._scratch / name
-        scratch.mkdir()
-        relay_variables: dict[str, str] = {}
+        """Make an environment and run its Init; *reserved* invocations are waiting for it."""
 
         def start(environment: Environment, on_exit: Callable[[int], None]) -> ProcessGroup:
-            variables = variables_of(
-                self.handler,
-                settings,
-                environment=name,
-                api_address=environment.api.address,
-                scratch=scratch,
-                init_type=init_type,
-                extra=relay_variables,
-            )
+            if self._snapshot is not None:
+                return self._snapshot.restore(self._variables(environment, "snap-start"), on_exit)
             return start_process(
-                command_of(self.handler, settings), cwd=self.handler.task_root, environment=variables, on_exit=on_exit
+                command_of(self.handler, self.settings),
+                cwd=self.handler.task_root,
+                environment=self._variables(environment, init_type),
+                on_exit=on_exit,
             )
 
+        environment = await self._make(start, init_timeout_s=init_timeout_s, restored=self._snapshot is not None)
+        environment.reserved = reserved
+        ready = self._starting[environment] = self._loop.create_future()
+        try:
+            async with self._inits:
+                await environment.initialise()
+        except BaseException:
+            self.environments.remove(environment)
+            environment.kill_now()
+            if environment.relay is not None:
+                self._gone_relays.append(environment.relay)
+            raise
+        finally:
+            del self._starting[environment]
+            ready.set_result(None)
+        return environment
+
+    async def _make(
+        self,
+        start: Callable[[Environment, Callable[[int], None]], ProcessGroup],
+        *,
+        init_timeout_s: float,
+        restored: bool = False,
+    ) -> Environment:
+        """Make an environment with its relay and its scratch folder; nothing of it runs yet."""
+        settings, name = self.settings, self.journal.name("e")
+        if not self._entered or self._scratch is None:
+            raise RuntimeError("the platform is not running: use it as `async with Platform(…)`")
+        (self._scratch / name).mkdir()
         environment = Environment(
             name,
             settings=settings,
             handler_name=self.handler.name,
-            journal=journal,
+            journal=self.journal,
             start_process=start,
             on_idle=self._offer_started,
             init_timeout_s=init_timeout_s,
+            restored=restored,
         )
         if self.database is not None:
             target = Address(self.database.host, self.database.port) if self._route is None else self._route(name)
@@ -273,23 +313,73 @@ class Platform:
                 rtt_ms=settings.rtt_ms,
                 tally_of=environment.tally_of_port if settings.processes_per_environment > 1 else None,
             )
-            address = await environment.relay.start()
-            relay_variables.update(database_environment(self.database, host=address.host, port=address.port))
+            await environment.relay.start()
         self.environments.append(environment)
-        environment.reserved = reserved
-        ready = self._starting[environment] = self._loop.create_future()
-        try:
-            async with self._inits:
-                await environment.initialise()
-        finally:
-            del self._starting[environment]
-            ready.set_result(None)
         return environment
 
+    def _variables(self, environment: Environment, init_type: str) -> dict[str, str]:
+        extra: dict[str, str] = {}
+        if self.database is not None and environment.relay is not None:
+            port = environment.relay.port if self._entrance is None else self._entrance.port
+            extra = database_environment(self.database, host="127.0.0.1", port=port)
+        return variables_of(
+            self.handler,
+            self.settings,
+            environment=environment.name,
+            api_address=environment.api.address,
+            scratch=self._scratch_of(environment),
+            init_type=init_type,
+            extra=extra,
+        )
+
+    def _scratch_of(self, environment: Environment) -> Path:
+        if self._scratch is None:
+            raise RuntimeError("the platform is not running: use it as `async with Platform(…)`")
+        return self._scratch / environment.name
+
     def _offer_started(self, environment: Environment) -> None:
-        # An environment's first idle moment belongs to the invocation that it was made for.
-        if environment.invocations or environment.state is not State.RESET:
-            self._offer(environment)
+        # The environment that one invocation was waiting for is that invocation's: nobody else may take it first.
+        if environment.reserved and self.settings.processes_per_environment == 1:
+            return
+        self._offer(environment)
+
+    async def _take_snapshot(self) -> None:
+        """Run Init once in an environment of its own, as publishing a version with SnapStart does, and discard that.
+
+        Its connections end as *reap* says; its process stays to be copied. Raises `SnapshotFailed`.
+        """
+        if self.handler.runtime != "python" or sys.platform != "linux":
+            raise UsageError(
+                "The lab restores snapshots of Python handlers on Linux only.",
+                next_step="Run without SnapStart here.",
+            )
+        snapshot = Snapshot()
+        if self.database is not None:
+            self._entrance = Entrance(lambda: self.environments)
+            self._entrance.start()
+
+        def start(environment: Environment, on_exit: Callable[[int], None]) -> ProcessGroup:
+            snapshot.ready.add_done_callback(lambda _ready: environment.snapshot_taken())
+            return snapshot.start(
+                command_of(self.handler, self.settings),
+                cwd=self.handler.task_root,
+                environment=self._variables(environment, "snap-start"),
+                on_exit=on_exit,
+            )
+
+        limit_s = max(_LONG_INIT_S, self.settings.timeout_s)
+        environment = await self._make(start, init_timeout_s=limit_s)
+        environment.snapshot = True
+        outcome = await environment.initialise()
+        if outcome != "ok":
+            snapshot.close()
+            raise SnapshotFailed(
+                f"Init failed, so there is no snapshot to restore: {environment.init_error}",
+                next_step="Make the handler run without SnapStart first, then check its before-snapshot hooks.",
+            )
+        environment.processes = None  # kept by the snapshot
+        await self.reap(environment)
+        self._snapshot = snapshot
 
     async def prewarm(self, count: int) -> list[Environment]:
         """Make *count* environments that are initialised and wait (provisioned concurrency); return them.

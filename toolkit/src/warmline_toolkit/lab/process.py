@@ -79,6 +79,7 @@ class ProcessGroup:
         self._on_exit = on_exit
         self._output_fd = output_fd
         self._pidfd = -1
+        guard_process_group(pid)
         os.set_blocking(output_fd, False)
         self._loop.add_reader(output_fd, self._read)
         self._watch()
@@ -196,19 +197,29 @@ class ProcessGroup:
         if self.exited is None:
             self._on_exit = _ignore
             self.kill()
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+            self._wait_here()
             self._gone(-signal.SIGKILL)
+
+    def _wait_here(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
 
 
 def _ignore(_status: int) -> None: ...
 
 
 def start_process(
-    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], on_exit: Callable[[int], None]
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    on_exit: Callable[[int], None],
+    pass_descriptors: Sequence[int] = (),
 ) -> ProcessGroup:
     """Start *command* as a process group of its own, its stdout and stderr in one pipe. Raises `OSError`."""
     read_fd, write_fd = os.pipe()
+    for descriptor in pass_descriptors:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - the standard library's own signature
     try:
         # Every descriptor of the lab is close-on-exec, so there is nothing to close one by one in the child.
         options: dict[str, object] = (
@@ -229,7 +240,6 @@ def start_process(
         raise
     finally:
         os.close(write_fd)
-    guard_process_group(popen.pid)
     popen.returncode = 0  # this class waits for the process; Popen must not
     _limit_descriptors(popen.pid)
     return ProcessGroup(popen.pid, read_fd, on_exit)

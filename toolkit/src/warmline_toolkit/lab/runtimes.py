@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from warmline_toolkit.lab.handler import Handler
     from warmline_toolkit.lab.settings import PlatformSettings
 
+ZYGOTE = Path(__file__).parent / "snapstart" / "zygote.py"
 HERE = Path(__file__).parent
 NODE_CLIENT = HERE / "node" / "runtime.mjs"
 SHIM = HERE / "shim"
@@ -27,6 +28,8 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYST
 
 def command_of(handler: Handler, settings: PlatformSettings) -> list[str]:
     """Return the command that starts the runtime for *handler*."""
+    if settings.snapstart:
+        return [settings.python, str(ZYGOTE), handler.name]
     if handler.runtime == "node":
         return [settings.node, str(NODE_CLIENT), handler.name]
     return [settings.python, "-m", "awslambdaric", handler.name]

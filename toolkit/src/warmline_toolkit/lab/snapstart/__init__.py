@@ -1,0 +1,1 @@
+"""SnapStart: one initialised process, and the environments restored from it."""
