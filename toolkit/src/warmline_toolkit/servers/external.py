@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-import psycopg
-import pymysql
-from pymysql.constants import CR
-
-from warmline_toolkit.servers.engine import Admin, AppSession, Counters, Totals
-from warmline_toolkit.servers.errors import AccessRefused, NotADatabase, NotOurServer, Unreachable
+from warmline_toolkit.servers.engine import AppSession, Counters, Totals
+from warmline_toolkit.servers.errors import NotADatabase, NotOurServer
 from warmline_toolkit.servers.observer import Observer
 
 if TYPE_CHECKING:
@@ -21,15 +18,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from warmline_toolkit.servers.engine import Setting
+    from warmline_toolkit.servers.engine import Admin, Setting
     from warmline_toolkit.servers.users import Engine
 
 SCHEMES: dict[str, str] = {"mysql": "mysql", "mariadb": "mysql", "postgresql": "postgres", "postgres": "postgres"}
 PORTS = {"mysql": 3306, "postgres": 5432}
-CONNECT_LIMIT_S = 10
-
-_ACCESS = {1044, 1045, 1049, 1130, 1698, 3118, 1862}
-_FULL = {1040, 1203, 1226}
 
 NOTES = (
     "the server is yours: the lab changes none of its settings and cannot stop, freeze or restart it",
@@ -152,8 +145,9 @@ class ExternalServer:
         )
 
     def _session(self) -> Admin:
-        connect = _MySqlSession if self._family == "mysql" else _PostgresSession
-        return connect(self)
+        # only the driver of this server is imported
+        session: Admin = importlib.import_module(f"{__package__}.external_{self._family}").Session(self)
+        return session
 
     def _open_counters(self) -> Counters:
         return ExternalCounters(self._session(), self)
@@ -216,77 +210,6 @@ class ExternalCounters(Counters):
             )
 
 
-class _MySqlSession(Admin):
-    def __init__(self, server: ExternalServer) -> None:
-        options: dict[str, Any] = {name: v for name, v in server.options().items() if name in ("ssl_ca", "charset")}
-        where = f"{server.host}:{server.port}"
-        try:
-            self.connection = pymysql.connect(
-                host=server.host,
-                port=server.port,
-                user=server.user,
-                password=server.password,
-                database=server.database or None,
-                autocommit=True,
-                connect_timeout=CONNECT_LIMIT_S,
-                read_timeout=CONNECT_LIMIT_S,
-                **options,
-            )
-        except pymysql.MySQLError as error:
-            code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-            said = str(error.args[-1]) if error.args else type(error).__name__
-            if code in _ACCESS:
-                raise _access_refused(where, f"error {code}: {said}") from error
-            if code in _FULL:
-                raise _full(where, f"error {code}: {said}") from error
-            if code == CR.CR_CONN_HOST_ERROR:
-                raise _unreachable(where, said) from error
-            raise _not_a_database(where, "MySQL or MariaDB", said) from error
-        except (OSError, ValueError, IndexError, RuntimeError) as error:
-            raise _not_a_database(where, "MySQL or MariaDB", f"{type(error).__name__}: {error}") from error
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql)
-            return list(cursor.fetchall())
-
-    def close(self) -> None:
-        with contextlib.suppress(pymysql.MySQLError):
-            self.connection.close()
-
-
-class _PostgresSession(Admin):
-    def __init__(self, server: ExternalServer) -> None:
-        where = f"{server.host}:{server.port}"
-        options: dict[str, Any] = server.options()
-        try:
-            self.connection = psycopg.connect(
-                host=server.host,
-                port=server.port,
-                user=server.user or None,
-                password=server.password or None,
-                dbname=server.database or None,
-                autocommit=True,
-                **{"connect_timeout": CONNECT_LIMIT_S, **options},
-            )
-        except psycopg.OperationalError as error:
-            said = str(error).strip().splitlines()[-1]
-            if "FATAL" in said:
-                full = "too many" in said or "remaining connection slots" in said
-                raise (_full if full else _access_refused)(where, said) from error
-            if "invalid response" in said or "server closed the connection" in said or "unexpected" in said:
-                raise _not_a_database(where, "PostgreSQL", said) from error
-            raise _unreachable(where, said) from error
-        except psycopg.Error as error:
-            raise _not_a_database(where, "PostgreSQL", str(error).strip()) from error
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.connection.execute(sql).fetchall()
-
-    def close(self) -> None:
-        self.connection.close()
-
-
 def _port(port: Any) -> int | None:
     return int(port) if str(port).isdigit() else None
 
@@ -294,30 +217,3 @@ def _port(port: Any) -> int | None:
 def _shown(parts: SplitResult) -> str:
     """Return the URL without its password."""
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
-
-
-def _unreachable(where: str, said: str) -> Unreachable:
-    return Unreachable(
-        f"no database answers at {where}: {said}",
-        next_step="Check host and port, and that the server runs and accepts connections from here.",
-    )
-
-
-def _full(where: str, said: str) -> Unreachable:
-    return Unreachable(
-        f"the server at {where} has no connection left: {said}",
-        next_step="Close some, or raise its limit; then try again.",
-    )
-
-
-def _access_refused(where: str, said: str) -> AccessRefused:
-    return AccessRefused(
-        f"the server at {where} does not let this user in: {said}",
-        next_step="Check user, password and database in the URL (percent-encode @, : and / in the password).",
-    )
-
-
-def _not_a_database(where: str, wanted: str, said: str) -> NotADatabase:
-    return NotADatabase(
-        f"what answers at {where} is not {wanted}: {said}", next_step="Check the port, and the URL's scheme against it."
-    )

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from warmline_toolkit.servers import accounts, cache, certificates, find, guardian, processes
+from warmline_toolkit.servers import accounts, cache, find, guardian, processes
 from warmline_toolkit.servers.engine import HOST, Engine, Options, Place, checked
 from warmline_toolkit.servers.errors import BadServerOption, PortTaken, ServerDidNotStart, ServerGone
 from warmline_toolkit.servers.observer import Observer
@@ -115,6 +115,8 @@ class Server:
             template = _template(engine, program, options, self._account)
             shutil.copytree(template / "data", directory / "data")
             if options.tls:
+                from warmline_toolkit.servers import certificates  # noqa: PLC0415 - a slow import, seldom needed
+
                 certificates.make(directory)
             self._account.own(directory)
             self._place = Place(
