@@ -293,6 +293,15 @@ def test_cpu_time_counts_work_and_never_falls(engine, start_server, clients):
     assert before + 20 < during <= after
 
 
+@fast_engine
+def test_a_long_temporary_folder_does_not_break_the_unix_socket(engine, start_server, monkeypatch, tmp_path):
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    server = start_server(engine, max_connections=2)
+    assert server.query("SELECT 1") == [(1,)]
+
+
 def test_the_log_can_be_kept(start_server, tmp_path):
     server = start_server("mariadb", keep_log=tmp_path / "kept.log")
     server.stop()

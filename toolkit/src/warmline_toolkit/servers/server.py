@@ -11,9 +11,11 @@ import secrets
 import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,7 +28,6 @@ from warmline_toolkit.servers.users import ADMIN, DATABASE, ENGINES, User
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
@@ -39,6 +40,7 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
 TRIES = 10
 PORTS = range(20_000, 32_000)  # below the range from which clients get theirs
+LONGEST_FOLDER = 57
 TEMPLATE_FORMAT = 1  # raise it when what build_template makes changes
 
 
@@ -110,7 +112,7 @@ class Server:
         self.password = options.users[0].password
         self.notes = engine.notes(program, options)
 
-        directory = guardian.temporary_directory(f"warmline-{self.engine}-")
+        directory = guardian.temporary_directory(f"warmline-{self.engine}-", parent=_short_temporary_folder())
         try:
             template = _template(engine, program, options, self._account)
             shutil.copytree(template / "data", directory / "data")
@@ -449,6 +451,12 @@ def _template(engine: Engine, program: Program, options: Options, account: Accou
         (directory / "admin_password").write_text(password)
 
     return cache.get(f"data/{name}", build)
+
+
+def _short_temporary_folder() -> Path:
+    """Return the folder for servers' directories: a unix socket's path ends at 103 characters on some systems."""
+    folder = Path(tempfile.gettempdir()).resolve()
+    return folder if len(str(folder)) <= LONGEST_FOLDER else Path("/tmp")  # noqa: S108 - a private directory is made in it
 
 
 def _telling_lines(said: str) -> str:
