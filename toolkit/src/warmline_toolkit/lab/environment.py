@@ -630,8 +630,9 @@ class Environment:
 
     async def _terminate(self, processes: ProcessGroup) -> None:
         self._gone = self._loop.create_future()
-        processes.terminate_leader()
+        # Thawed first: SIGTERM sent to a stopped process may go to any of its threads; Python acts in the main one.
         processes.resume()
+        processes.terminate_leader()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._gone), TERMINATE_S)
         self._gone = None

@@ -63,7 +63,7 @@ def find_handler(named: str, *, base: Path | None = None) -> Handler:
                 runtime="node", task_root=file.parent, name=f"{file.stem}.{attribute or 'handler'}", source=file
             )
         return _python_file(file, attribute)
-    if (base / named).is_dir():
+    if named and (base / named).is_dir():
         raise UnknownHandler(f"{named} is a folder, not a handler.", next_step=_FORMS)
     return _dotted(named, base)
 
