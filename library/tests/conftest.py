@@ -8,12 +8,13 @@ import selectors
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import warmline
 from warmline._policy import Polled
+from warmline_toolkit.servers import start
 
 ENGINES = ("mariadb", "mysql", "postgres")
 DRIVERS = {
@@ -230,6 +231,21 @@ class Path:
             end.close()
 
 
+@pytest.fixture(scope="session")
+def keep_server():
+    """Start a private server once for each set of arguments, for tests that put it back as it was."""
+    started = {}
+    with ExitStack() as servers:
+
+        def keep(engine, **how):
+            key = repr((engine, how))
+            if key not in started:
+                started[key] = servers.enter_context(start(engine, **how))
+            return started[key]
+
+        yield keep
+
+
 @pytest.fixture
 def path():
     """Lay network paths to servers: `path(server)`."""
@@ -261,6 +277,12 @@ def open_client():
 @pytest.fixture(params=list(pairs()))
 def pair(request):
     """A driver's name, and the engine of the server it is to speak to."""
+    return request.param
+
+
+@pytest.fixture(params=[one for one in pairs() if one.values[0][1] != "mysql"])
+def quick_pair(request):
+    """As *pair*, but the MySQL drivers on MariaDB alone, which restarts in a fraction of MySQL's time."""
     return request.param
 
 

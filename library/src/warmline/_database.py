@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import functools
 import os
 
 from warmline._clock import SystemClock
@@ -241,12 +240,11 @@ class Database(Common):
     def handler(self, function: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
         """Mark each call of a Lambda handler as an invocation: `@db.handler`."""
 
-        @functools.wraps(function)
         def wrapped(event: Any, context: Any) -> T:
             with self.invocation(context):
                 return function(event, context)
 
-        return wrapped
+        return named_after(function, wrapped)
 
     def _end(self, invocation: Invocation) -> None:
         for slot in list(invocation.acquired):
@@ -393,6 +391,15 @@ class Database(Common):
     def before_snapshot(self) -> None:
         """Close everything before SnapStart's snapshot: what is open then would be shared by all that restore it."""
         self._close_idle(Reason.BEFORE_SNAPSHOT)
+
+
+def named_after(function: Any, wrapped: Any) -> Any:
+    """Give *wrapped* the identity of *function*, as functools.wraps does without its import."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        if hasattr(function, name):
+            setattr(wrapped, name, getattr(function, name))
+    wrapped.__wrapped__ = function
+    return wrapped
 
 
 def shown_last(slot: Slot) -> str:

@@ -34,6 +34,7 @@ class WarmlineConnection(_MySQLConnection):  # type: ignore[misc]  # see above
     warmline_session: Session | None = None
     warmline_context: Any = None
     warmline_autocommit = True
+    warmline_text: Any = None
     _until_s: float | None = None
 
     def limit(self, timeout_s: float | None) -> None:
@@ -79,7 +80,9 @@ class WarmlineConnection(_MySQLConnection):  # type: ignore[misc]  # see above
         session = self.warmline_session
         if session is None or session.by_library:
             return super()._send_cmd(command, argument, *args, **named)
-        statement = argument if command in _STATEMENTS else f"END /* command {int(command)} */"
+        statement: Any = argument if command in _STATEMENTS else f"END /* command {int(command)} */"
+        if self.warmline_text is not None:
+            statement, self.warmline_text = self.warmline_text, None
         if command == ServerCmd.PING:
             statement = "SELECT 'ping'"
         resting = not self.unread_result and not self.can_consume_results
@@ -95,10 +98,11 @@ class WarmlineConnection(_MySQLConnection):  # type: ignore[misc]  # see above
         session.wait()
         return self._socket.recv()
 
-    def cmd_query(self, *args: Any, **named: Any) -> Any:
-        """Send a statement."""
+    def cmd_query(self, query: Any, *args: Any, **named: Any) -> Any:
+        """Send a statement; its text is taken here, as query attributes come before it on the wire."""
+        self.warmline_text = query
         try:
-            return super().cmd_query(*args, **named)
+            return super().cmd_query(query, *args, **named)
         except mysql.connector.Error as error:
             session = self.warmline_session
             if session is not None and classify(error) is Failure.CONFLICT:
