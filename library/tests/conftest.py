@@ -134,6 +134,11 @@ class Client:
     def kinds(self):
         return [f"{event.kind.value} {event.reason.value}" for event in self.events]
 
+    def close_after_one_use(self):
+        with self.connection():
+            pass
+        self.close()
+
     def close(self):
         if self.is_async:
             self.db.run_on_loop(self.db.aclose())
@@ -241,6 +246,9 @@ def keep_server():
             key = repr((engine, how))
             if key not in started:
                 started[key] = servers.enter_context(start(engine, **how))
+                if engine == "mysql":
+                    # without TLS, mysql-connector cannot do caching_sha2's first login; once the server knows it, it can
+                    Client("pymysql", started[key].url).close_after_one_use()
             return started[key]
 
         yield keep

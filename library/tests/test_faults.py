@@ -273,8 +273,8 @@ def test_a_server_that_turned_read_only_is_left_for_a_new_connection(pair, keep_
     server = keep_server(pair[1])
     client = open_client(pair[0], server.url)
     with client.connection() as run:
-        run("DROP TABLE IF EXISTS t")
-        run("CREATE TABLE t (a INT)")
+        table = f"t_{pair[0].replace('-', '_')}"
+        run(f"CREATE TABLE {table} (a INT)")
     if pair[1] == "postgres":
         turn, back = "ALTER DATABASE app SET default_transaction_read_only = on", "ALTER DATABASE app RESET ALL"
     else:
@@ -284,7 +284,7 @@ def test_a_server_that_turned_read_only_is_left_for_a_new_connection(pair, keep_
         if pair[1] == "postgres":  # where only new sessions follow
             client.close()
         with pytest.raises(warmline.ReadOnlyServer) as caught, client.connection() as run:
-            run("INSERT INTO t VALUES (1)")
+            run(f"INSERT INTO {table} VALUES (1)")
     finally:
         server.query(back)
     assert caught.value.retryable

@@ -81,7 +81,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its home when it is first asked for: importing the package itself costs next to nothing."""
+    """Import a public name when it is first asked for: importing the package itself costs next to nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - see above

@@ -244,7 +244,8 @@ class Database(Common):
             with self.invocation(context):
                 return function(event, context)
 
-        return named_after(function, wrapped)
+        named_after(function, wrapped)
+        return wrapped
 
     def _end(self, invocation: Invocation) -> None:
         for slot in list(invocation.acquired):
@@ -393,13 +394,12 @@ class Database(Common):
         self._close_idle(Reason.BEFORE_SNAPSHOT)
 
 
-def named_after(function: Any, wrapped: Any) -> Any:
+def named_after(function: Any, wrapped: Any) -> None:
     """Give *wrapped* the identity of *function*, as functools.wraps does without its import."""
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         if hasattr(function, name):
             setattr(wrapped, name, getattr(function, name))
     wrapped.__wrapped__ = function
-    return wrapped
 
 
 def shown_last(slot: Slot) -> str:
