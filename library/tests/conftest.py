@@ -247,7 +247,7 @@ def keep_server():
             if key not in started:
                 started[key] = servers.enter_context(start(engine, **how))
                 if engine == "mysql":
-                    # without TLS, mysql-connector cannot do caching_sha2's first login; once the server knows it, it can
+                    # without TLS, mysql-connector cannot do caching_sha2's first login, only later ones
                     Client("pymysql", started[key].url).close_after_one_use()
             return started[key]
 
