@@ -494,9 +494,9 @@ class Judge:
         """Return the error for a second connection lost on BEGIN."""
         if isinstance(error, Error) or not isinstance(error, Exception):
             return error
-        return NotSent(
-            f"the connection was lost twice before a transaction began: {error}",
-            next_step="Look at the server: it closes new connections.",
+        return TransactionLost(
+            f"the connection was lost twice as a transaction began: {error}",
+            next_step="Run it again; if it lasts, look at the server: it closes new connections.",
         )
 
 

@@ -103,7 +103,9 @@ class Session:
         seen = self._poll(0)
         if not seen:
             return _QUIET
-        return Polled.CLOSED if seen[0][1] & _GONE else Polled.DATA
+        if seen[0][1] & _GONE:
+            return Polled.CLOSED
+        return Polled.CLOSED if self.speaks_first and _says_goodbye(self.fd) else Polled.DATA
 
     def before(  # noqa: C901 - the one place that every statement passes
         self, statement: Any, *, in_transaction: bool, at_rest: bool = True
@@ -194,6 +196,22 @@ class Session:
     def read_only_by_choice(self) -> bool:
         """Say whether the caller asked for a read-only transaction."""
         return self.opened_by is not None and says_read_only(self.opened_by)
+
+
+def _says_goodbye(fd: int) -> bool:
+    """Say whether what waits on a PostgreSQL socket is an error: unasked for, that is the server's last word.
+
+    It arrives a moment before the end of the socket. Under TLS the first byte is another, and the answer False.
+    """
+    import socket  # noqa: PLC0415 - the driver has imported it
+
+    borrowed = socket.socket(fileno=fd)
+    try:
+        return borrowed.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) in (b"E", b"")
+    except OSError:
+        return False
+    finally:
+        borrowed.detach()
 
 
 def too_late(deadline: Deadline, when: str) -> DeadlineExceeded:
