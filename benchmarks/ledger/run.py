@@ -83,8 +83,8 @@ def readme() -> str:
     lines.append("| transfers a second, on this machine | " + " | ".join(rates) + " |")
     lines += [
         "",
-        "The rows in bold must be zero. DBUtils and serverless-mysql send a statement again when its connection is gone,",
-        "on a new one that knows nothing of the transaction: what came before in it is lost, what comes after is",
+        "The rows in bold must be zero. DBUtils and serverless-mysql send a statement again when its connection is",
+        "gone, on a new one that knows nothing of the transaction: what came before in it is lost, what comes after is",
         "committed without it, and the client says that all went well. PyMySQL alone is right and says so of more",
         "failures, which its user must handle. warmline runs the whole transaction again, and only reports as unknown",
         "those whose COMMIT was on its way.",
