@@ -368,7 +368,7 @@ def readme() -> str:
         lines.append(f"| {name} | {row['trips']:.1f} | {statistics.median(samples):.1f} | {min(samples):.1f} |")
     lines += [
         "",
-        "A held connection costs nothing and checks nothing; SQLAlchemy without pre-ping and psycopg_pool without check",
+        "A held connection costs and checks nothing; SQLAlchemy without pre-ping and psycopg_pool without check",
         "are compared although they hand out a dead connection. mysql-connector pings at each `cursor()` by itself.",
         "",
         "## Round trips of one connect",
