@@ -14,9 +14,12 @@ check: ## Format, lint, types and boundaries
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cargo fmt --check
+	cargo clippy --quiet -- --deny warnings
 
 test: ## All tests, on real servers
 	@scripts/setup test
+	cargo test --quiet
 	$(BIN)/python -m pytest
 
 bench: ## Every benchmark, interleaved with its peers; results into benchmarks/*/results

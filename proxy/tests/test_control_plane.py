@@ -1,4 +1,4 @@
-"""The Python control plane: what it writes is what the daemon reads, and its errors are the daemon's and the target's."""
+"""The Python control plane: what it writes is what the daemon reads; its errors are the daemon's and the target's."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ pub struct Settings {
 
     /// `MaxConnectionsPercent`: the share of the target's `max_connections` that may be used, 1..=100.
     pub max_connections_percent: u32,
-    /// `MaxIdleConnectionsPercent`: the share that may stay open unused, 0..=`max_connections_percent`; 0 by default half of it.
+    /// `MaxIdleConnectionsPercent`: the share that may stay open unused, 0..=`max_connections_percent`; half of that one when absent.
     pub max_idle_connections_percent: Option<u32>,
     /// A fixed number of server connections instead of a percentage; 0: use the percentage.
     pub max_server_connections: u32,
