@@ -19,6 +19,7 @@ check: ## Format, lint, types and boundaries
 
 test: ## All tests, on real servers
 	@scripts/setup test
+	cargo build --quiet --package warmline-proxy
 	cargo test --quiet
 	$(BIN)/python -m pytest
 

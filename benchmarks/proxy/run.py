@@ -194,7 +194,7 @@ def readme(results: dict[str, object]) -> str:
         "",
         (
             f"{results['date']}, {results['machine']}, PostgreSQL {results['server']}, pgbench select-only (scale 10), "
-            f"{POOL} server connections, {ROUNDS} interleaved rounds of {SECONDS} s; medians. Load average before the run: "
+            f"{POOL} server connections, {ROUNDS} interleaved rounds of {SECONDS} s; medians. Load average before: "
             f"{results['load_before']}. Ratios to PgBouncer in brackets; everything shares the same cores."
         ),
         "",
