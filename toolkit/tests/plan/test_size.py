@@ -84,6 +84,14 @@ def test_what_breaks_first_is_the_likeliest_thing_that_does_not_fit():
     assert [one and one.name for one in by_limit.values()] == ["a usual hour", "the busiest moment", "a deploy", None]
 
 
+def test_a_queue_above_its_cap_waits_and_a_caller_is_turned_away():
+    queue = sized(Function(concurrency=12, warm_ms=100, trigger="queue", maximum_concurrency=14))
+    caller = sized(Function(concurrency=12, warm_ms=100, reserved_concurrency=14))
+    assert queue.functions[0].throttled_share == 0
+    assert caller.functions[0].throttled_share > 0.05
+    assert queue.total.typical <= 14
+
+
 def test_silent_reaps_make_a_storm_of_ghosts():
     function = Function(rate_per_s=100, warm_ms=200, reserved_concurrency=60)
     loud = sized(function, database=Database(max_connections=70))

@@ -176,7 +176,10 @@ def size_function(
     environments = Range(
         typical=float(function.environments)
         if function.environments is not None
-        else max(fleet.mean_environments / function.processes, float(function.provisioned_concurrency)),
+        else min(
+            max(fleet.mean_environments / function.processes, float(function.provisioned_concurrency)),
+            math.inf if worst is None else worst,
+        ),
         peak=function.environments
         if function.environments is not None
         else _at_most(max(per_process, function.provisioned_concurrency), worst),
@@ -196,7 +199,7 @@ def size_function(
         queries_per_s=rate * function.queries,
         cold_probability=fleet.cold_probability,
         added_ms=added_ms,
-        throttled_share=capacity.erlang_b(busy * service_s, cap) if cap is not None and busy else 0.0,
+        throttled_share=capacity.erlang_b(busy * service_s, cap) if cap is not None and _throttles(function) else 0.0,
         arithmetic=arithmetic,
         peak_arithmetic=peak_arithmetic,
     )
@@ -233,6 +236,11 @@ def _service_s(function: Function) -> float:
     if function.samples_ms:
         return sum(function.samples_ms) / len(function.samples_ms) / 1000
     return function.warm_ms / 1000
+
+
+def _throttles(function: Function) -> bool:
+    """Return whether what is above the cap is turned away: a queue waits instead."""
+    return function.busy_rate_per_s > 0 and function.trigger != "queue"
 
 
 def _fixed(function: Function) -> bool:
