@@ -60,6 +60,18 @@ def test_a_killed_backend_ends_its_own_client_and_keeps_the_others(run_proxy):
         assert idle.execute("select 1").fetchone() == (1,)
 
 
+def test_a_backend_killed_in_an_idle_transaction_closes_its_client_at_once(run_proxy, wait_for):
+    with start("postgres", max_connections=10) as server:
+        proxy = run_proxy(server)
+        client = proxy.connect(autocommit=False)
+        (number,) = client.execute("select pg_backend_pid()").fetchone()
+        with psycopg.connect(server.admin_url, autocommit=True) as admin:
+            admin.execute("select pg_terminate_backend(%s)", (number,))
+        wait_for(lambda: proxy.admin("stats")["client_connections"] == 0, what="the client is closed")
+        with pytest.raises(psycopg.OperationalError, match="terminating connection due to administrator command"):
+            client.execute("select 1")
+
+
 def test_idle_clients_survive_a_restart_of_the_server(run_proxy):
     with start("postgres", max_connections=10) as server:
         proxy = run_proxy(server)

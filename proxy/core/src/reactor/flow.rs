@@ -29,6 +29,10 @@ impl<P: Protocol> Reactor<P> {
         // server connection, though nobody is there to take the answer.
         if closed && waits && self.clients.get(place).is_some_and(|client| client.readable) {
             self.close_client(place, ClientClose::Vanished);
+        } else if closed && self.clients.contains(place) {
+            // The end came together with data: there will be no further event for it, so it is looked for.
+            self.clients[place].readable = true;
+            self.work.push_back(Work::ReadClient(place));
         }
     }
 
@@ -181,16 +185,21 @@ impl<P: Protocol> Reactor<P> {
         client.pinned = pinned;
     }
 
-    pub(super) fn server_event(&mut self, place: usize, writable: bool, readable: bool) {
+    pub(super) fn server_event(&mut self, place: usize, writable: bool, readable: bool, closed: bool) {
         if !self.servers.contains(place) {
             return;
         }
         if writable && !self.flush_server(place) {
             return;
         }
-        if readable && self.servers.contains(place) {
+        if (readable || closed) && self.servers.contains(place) {
             self.servers[place].readable = true;
             self.read_server(place);
+        }
+        if closed && self.servers.contains(place) {
+            // The end came together with the last words: there will be no further event for it.
+            self.servers[place].readable = true;
+            self.work.push_back(Work::ReadServer(place));
         }
     }
 

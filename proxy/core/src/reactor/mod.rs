@@ -282,7 +282,7 @@ impl<P: Protocol> Reactor<P> {
                 } else if token % 2 == 0 {
                     self.client_event(token / 2, event.is_writable(), event.is_readable(), event.is_read_closed());
                 } else {
-                    self.server_event(token / 2, event.is_writable(), event.is_readable() || event.is_read_closed());
+                    self.server_event(token / 2, event.is_writable(), event.is_readable(), event.is_read_closed());
                 }
             }
             // Each piece of work there is now gets one turn; what it leaves behind waits for the next round.
