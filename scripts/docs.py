@@ -2,7 +2,8 @@
 
 An example is a fenced block marked `console`: each of its lines `$ warmline …` is run, in a folder of its own for each
 page, and what it prints replaces the lines below it. A block without such lines shows none afterwards either; where the
-shown output ends with a line `…`, only as many lines are kept. `console exit=2` is an example that fails so.
+shown output ends with a line `…`, only as many lines are kept. `console exit=2` is an example that fails so. A block
+marked `yaml` whose first line is `# NAME` is a file of that name in the folder.
 
 With --check nothing is run and nothing written: it lists the generated pages that are out of date and the links that
 lead nowhere, and exits with 1 if there are any.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 MADE = "<!-- Made by scripts/docs.py (make docs). Do not edit. -->"
+FILE = re.compile(r"^```yaml\n# (?P<name>[\w.-]+)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLE = re.compile(r"^```console(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|mailto:)(?P<target>[^)#\s]+)[^)]*\)")
 SECONDS_PER_EXAMPLE = 600
@@ -88,6 +90,8 @@ def _run_examples(page: Path) -> list[str]:
     text = page.read_text(encoding="utf-8")
     failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="warmline-docs-") as folder:
+        for file in FILE.finditer(text):
+            (Path(folder) / file["name"]).write_text(file["text"], encoding="utf-8")
 
         def run(block: re.Match[str]) -> str:
             wanted = re.search(r"exit=(\d+)", block["info"])

@@ -27,8 +27,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-ROUNDS = 3
-GROWTH_ROUNDS = 2
+ROUNDS = 2
+GROWTH_ROUNDS = 1
 RATE_PER_S, WARM_S, COLD_S, IDLE_S = 0.9, 1.991, 2.244, 600.0
 """SimFaaS's own published example."""
 
