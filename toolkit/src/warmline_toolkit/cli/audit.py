@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--fix", is_flag=True, help="Show the safe fixes as a diff and, after a question, write them.")
 @click.option("--diff", "only_diff", is_flag=True, help="Show the safe fixes as a diff and write nothing.")
 @click.option("--yes", is_flag=True, help="With --fix: write without asking.")
+@click.option("--prove", is_flag=True, help="Run each finding's lab scenario with its handler, where the lab can.")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Processes that read files (default: one a core).")
 @click.option("--list-rules", is_flag=True, help="List the rules and stop.")
 def command(  # noqa: C901, PLR0913, PLR0917 - one parameter and one branch an option
@@ -63,6 +64,7 @@ def command(  # noqa: C901, PLR0913, PLR0917 - one parameter and one branch an o
     fix: bool,  # noqa: FBT001 - click passes by name
     only_diff: bool,  # noqa: FBT001
     yes: bool,  # noqa: FBT001
+    prove: bool,  # noqa: FBT001
     jobs: int | None,
     list_rules: bool,  # noqa: FBT001
 ) -> None:
@@ -111,10 +113,11 @@ def command(  # noqa: C901, PLR0913, PLR0917 - one parameter and one branch an o
     if fix or only_diff:
         _fix(path, report, ask=fix and not yes, write=fix)
         sys.exit(1 if report.findings else 0)
+    proofs = _proofs(path, report) if prove else None
     if format_ == "json":
         from warmline_toolkit.audit.render.json import render_json  # noqa: PLC0415
 
-        click.echo(render_json(report))
+        click.echo(render_json(report, proofs=proofs))
     elif format_ == "sarif":
         from warmline_toolkit.audit.render.sarif import render_sarif  # noqa: PLC0415
 
@@ -124,6 +127,8 @@ def command(  # noqa: C901, PLR0913, PLR0917 - one parameter and one branch an o
             for finding in report.findings:
                 renderer.finding(finding)
         renderer.summary(report)
+        for proof in proofs or ():
+            renderer.proof(proof)
     sys.exit(1 if report.findings else 0)
 
 
@@ -167,3 +172,10 @@ def _fix(path: Path, report: Report, *, ask: bool, write: bool) -> None:
     if write and (not ask or click.confirm(f"Write {count} fixes to {len(fixed)} files?", err=True)):
         fixes.write(path, fixed)
         click.echo(f"{count} fixes written to {len(fixed)} files.", err=True)
+
+
+def _proofs(path: Path, report: Report) -> list[dict[str, object]]:
+    from warmline_toolkit.audit.prove import prove  # noqa: PLC0415
+
+    told = lambda text: click.echo(text, err=True)  # noqa: E731 - progress goes to stderr
+    return [proof.document() for proof in prove(path, report.findings, progress=told)]

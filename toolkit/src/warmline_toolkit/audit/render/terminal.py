@@ -81,6 +81,15 @@ class TerminalRenderer:
         if report.ignored or report.baselined:
             self.console.print(f"Not shown: {report.ignored} ignored in the code, {report.baselined} in the baseline.")
 
+    def proof(self, proof: dict[str, object]) -> None:
+        """Print what the lab saw of one handler."""
+        codes = ", ".join(str(code) for code in proof["codes"]) if isinstance(proof["codes"], list) else ""
+        self.console.print()
+        self.console.print(
+            Text.assemble((f"{proof['path']}:{proof['handler']}", "bold"), f"  {proof['scenario']}  {codes}")
+        )
+        self.console.print(Padding(Text(str(proof["outcome"])), _INDENT, expand=False))
+
     def source_line(self, path: str, line: int) -> str:
         """Return one line of an audited file, without its indent."""
         if path not in self._lines:
