@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 @click.option("--prove", is_flag=True, help="Run each finding's lab scenario with its handler, where the lab can.")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Processes that read files (default: one a core).")
 @click.option("--list-rules", is_flag=True, help="List the rules and stop.")
-def command(  # noqa: C901, PLR0913, PLR0917 - one parameter and one branch an option
+def command(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one parameter and one branch an option
     path: Path | None,
     format_: str,
     select: tuple[str, ...],
