@@ -55,6 +55,11 @@ def runs_rarely(project: Project, reach: Reach) -> str | None:
     return f"its name {hit!r} says that it runs once in a while" if hit else None
 
 
+def is_rare_name(name: str) -> bool:
+    """Return whether a name says migration, rotation, set-up or the like."""
+    return _RARE.search(name) is not None
+
+
 def goes_through_proxy(project: Project, reach: Reach) -> Step | None:
     """Return the template's line that points the function at an RDS proxy, if one does."""
     handler = reach.handler

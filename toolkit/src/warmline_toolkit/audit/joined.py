@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from warmline_toolkit.audit.evidence import is_rare_name, runs_rarely
 from warmline_toolkit.audit.knowledge import Family, Kind
 from warmline_toolkit.audit.templates import CLUSTER, INSTANCE, PROXY, Database, property_of
 
@@ -109,7 +110,13 @@ def concurrency_cap(project: Project, function: DatabaseFunction) -> tuple[int, 
     reserved = deployment.property_number(function.template, function.resource, "ReservedConcurrentExecutions")
     if reserved is not None and reserved >= 0:
         return int(reserved), "reserved concurrency"
+    if function.reach is not None and runs_rarely(project, function.reach) is not None:
+        return 1, "running rarely"
+    if is_rare_name(function.resource.name):
+        return 1, "running rarely"
     events = deployment.events(function.template, function.resource)
+    if not events and function.template.language == "serverless":
+        return 1, "being called by hand"  # the framework names every event; this function has none
     if events and all(event.kind in {"Schedule", "ScheduleV2"} for event in events):
         return 1, "a schedule"
     if events and all(event.kind == "SQS" for event in events):

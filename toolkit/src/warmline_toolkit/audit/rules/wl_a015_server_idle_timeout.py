@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from warmline_toolkit.audit.evidence import is_rare_name
 from warmline_toolkit.audit.facts import Mapping
 from warmline_toolkit.audit.finding import Example, Finding, Rule, Severity
 from warmline_toolkit.audit.joined import database_functions, database_of
@@ -24,7 +25,7 @@ def check(project: Project) -> Iterator[Finding]:
         if function.reach is None or function.through_proxy or not project.kept(function.reach):
             continue
         for database in database_of(project, function):
-            if database.family is None:
+            if database.family is None or is_rare_name(function.resource.name):
                 continue
             setting, default = _SETTINGS[database.family]
             if _may_be_set(project, database, setting):
