@@ -119,6 +119,8 @@ class Project:
         """Return whether settings may be set where this call does not show them."""
         call = self.call(site)
         scope = self.resolver.owner_of(site)
+        if not call.arguments and not call.keywords and call.name.rpartition(".")[2] == "createConnection":
+            return True  # TypeORM reads ormconfig
         opaque = [value for key, value in call.keywords if key == "**"]
         named = [value for value in call.arguments if isinstance(value, Name)]
         for value in (*opaque, *named):
