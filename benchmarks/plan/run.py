@@ -267,8 +267,10 @@ def write_readme(result: dict[str, Any]) -> None:
     lines += [
         f"## Growth: {GROWTH_ENVIRONMENTS:,} environments, Poisson arrivals over {GROWTH_S:,.0f} s",
         "",
-        ("The mean duration shrinks as arrivals grow, so that the fleet stays the same. On a busy machine the processor's "
-        "seconds are the simulator's own; the clock's are also everybody else's."),
+        (
+            "The mean duration shrinks as arrivals grow, so that the fleet stays the same. On a busy machine the "
+            "processor's seconds are the simulator's own; the clock's are also everybody else's."
+        ),
         "",
         "| invocations | seconds | processor seconds | processor µs each | environments at the peak | peak MiB |",
         "|---:|---:|---:|---:|---:|---:|",
