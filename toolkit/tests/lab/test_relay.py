@@ -89,7 +89,7 @@ async def until(condition, *, tries: int = 5000) -> None:
     raise AssertionError("the condition did not come true")
 
 
-@pytest.fixture(params=["mariadb", "postgres"])
+@pytest.fixture(params=["mariadb", "mysql", "postgres"])
 def server(request):
     return request.getfixturevalue(request.param)
 
@@ -122,7 +122,7 @@ async def test_an_answer_of_many_segments_is_one_round_trip(server):
         await rig.close(connection)
 
 
-@pytest.mark.parametrize(("engine", "code"), [("mariadb", "1040"), ("postgres", "53300")])
+@pytest.mark.parametrize(("engine", "code"), [("mariadb", "1040"), ("mysql", "1040"), ("postgres", "53300")])
 async def test_a_refused_connection_is_known_with_the_servers_code(start_server, engine, code):
     server = await asyncio.to_thread(start_server, engine, max_connections=1)
     async with Rig(server) as rig:
