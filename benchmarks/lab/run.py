@@ -281,7 +281,7 @@ def readme(result: dict[str, Any]) -> str:
         "",
         "; ".join(f"{name}: {value}" for name, value in result["provenance"].items()) + ".",
         "",
-        "A load above the number of cores means that other work competed for them: then every time here is too long, and",
+        "A load above the number of cores means that other work competed for them: then every time here is too long,",
         "the tails most of all.",
         "",
         "## One warm invocation of a handler that does nothing, ms",
