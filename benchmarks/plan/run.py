@@ -4,7 +4,8 @@
     python benchmarks/plan/run.py --growth   measure the growth alone again
     python benchmarks/plan/run.py --readme   write README.md from the newest results again
 
-Needs `pip install simfaas simpy` beside the toolkit. Every measurement is a process of its own: its memory is its own
+SimFaaS and SimPy are installed beside the toolkit where they are missing.
+Every measurement is a process of its own: its memory is its own
 peak. Events are counted alike for all three: arrivals, ends of invocations, reaps.
 """
 
@@ -13,6 +14,7 @@ peak. Events are counted alike for all three: arrivals, ends of invocations, rea
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -191,6 +193,8 @@ def provenance() -> dict[str, Any]:
 
 def main() -> None:
     """Measure everything, interleaved, and write the results."""
+    if not all(importlib.util.find_spec(name) for name in ("simfaas", "simpy")):
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "simfaas", "simpy"], check=True)
     head = provenance()
     fleets = []
     for title, factor, durations in FLEETS:
@@ -238,7 +242,7 @@ def write_readme(result: dict[str, Any]) -> None:
     lines = [
         "# benchmarks/plan: the fleet simulator beside SimFaaS and SimPy",
         "",
-        "`python benchmarks/plan/run.py` (needs `pip install simfaas simpy`). Generated from `results/plan.json`.",
+        "`python benchmarks/plan/run.py` installs SimFaaS and SimPy where they are missing. From `results/plan.json`.",
         "",
         (
             f"Measured {head['date']} at {head['commit']}: Python {head['python']}, Numba {head['numba']}, SimFaaS "
