@@ -201,6 +201,8 @@ impl Postgres {
             let long = head.total > self.settings.inspect_limit_bytes;
             let whole = rest.get(Head::BYTES..head.total);
             let taken = match (head.kind, whole) {
+                // What was asked before the goodbye is still done and answered, as the server itself would.
+                (b'X', _) if server.answers_outstanding() => return step(used, ClientNext::Hold),
                 (b'X', _) => return step(used, ClientNext::Close(ClientClose::Terminated)),
                 (b'Q', Some(body)) => self.query(client, server, head, rest, body, out),
                 (b'P', Some(body)) => self.parse(shared, client, server, head, rest, body, out),

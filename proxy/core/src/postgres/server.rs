@@ -74,6 +74,11 @@ impl Server {
         matches!(self.queue.front(), Some(Expect::Hidden(_)))
     }
 
+    /// A `ReadyForQuery` for the client is still to come.
+    pub(super) fn answers_outstanding(&self) -> bool {
+        self.queue.iter().any(|entry| matches!(entry, Expect::Query | Expect::Sync))
+    }
+
     /// The asked thing at the front is answered: what the proxy answers itself behind it goes out now.
     fn answered(&mut self, to_client: &mut Vec<u8>) {
         self.queue.pop_front();
@@ -349,7 +354,7 @@ impl Postgres {
         }
         let Some(client) = client else { return ServerNext::Wait };
         if !server.queue.is_empty() || server.batch_open || server.copy_in || server.status != b'I' || client.skip > 0 {
-            return ServerNext::Wait;
+            return if server.answers_outstanding() { ServerNext::Wait } else { ServerNext::Resume };
         }
         if !client.hints.is_empty() {
             if self.ask_state(client, server, out) {

@@ -27,6 +27,11 @@ impl<P: Protocol> Reactor<P> {
         self.read_client(place);
         // A client that is not read because it waits would keep its place in the queue and, with a running statement, its
         // server connection, though nobody is there to take the answer.
+        // One that holds whole messages back has said all it wanted before it left: they are done first.
+        let held = self.clients.get(place).is_some_and(|client| client.hold && !client.input.is_empty());
+        if closed && held {
+            return;
+        }
         if closed && waits && self.clients.get(place).is_some_and(|client| client.readable) {
             self.close_client(place, ClientClose::Vanished);
         } else if closed && self.clients.contains(place) {
