@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 PROTOCOLS = ("simple", "extended", "prepared")
 # Transactions a client, by the number of clients: a fixed amount of work, so that connecting takes nothing from it.
-TRANSACTIONS = {1: 3000, 8: 1500, 32: 500}
+TRANSACTIONS = {8: 1000, 32: 300}
 CLIENTS = tuple(TRANSACTIONS)
-ROUNDS = 3
+ROUNDS = 2
 POOL = 10
-IDLE_CLIENTS = 1000
+IDLE_CLIENTS = 200
 PEERS = ("direct", "warmline", "PgBouncer")
 
 
