@@ -153,7 +153,7 @@ class AsyncConnector(Base):
         """Drop the slot's connection without a byte reaching the server; also where its event loop is gone."""
         connection, session = self.let_go(slot, reason, invocation)
         if session.fd >= 0 and self.driver.fileno(connection) == session.fd:
-            cut_off(session.fd)
+            cut_off(session.fd, session.inode)
         try:
             self.driver.terminate(connection)
         except Exception:  # noqa: BLE001 - its event loop may be closed; its socket leads nowhere already

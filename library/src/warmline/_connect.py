@@ -42,13 +42,17 @@ def random_unit() -> float:
     return int.from_bytes(os.urandom(4), "big") / 0xFFFF_FFFF
 
 
-def cut_off(fd: int) -> None:
+def cut_off(fd: int, inode: int) -> None:
     """Point *fd* at nothing, so that whatever a driver still writes or closes cannot reach the server connection.
 
     After a fork two processes hold the same connection, and a polite close in one would end it for both. Closing the
-    bare number instead would let the driver write into whatever file gets that number next.
+    bare number instead would let the driver write into whatever file gets that number next. A driver may have closed
+    its socket without saying so: *inode*, the socket's own, tells whether the number is still that socket's.
     """
-    if fd < 0:
+    try:
+        if fd < 0 or os.fstat(fd).st_ino != inode:
+            return
+    except OSError:
         return
     if not _DEVNULL:
         _DEVNULL.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
@@ -385,7 +389,7 @@ class Connector(Base):
         """Close the slot's connection: politely, or without a byte reaching the server. Never raises."""
         connection, session = self.let_go(slot, reason, invocation)
         if not polite and session.fd >= 0 and self.driver.fileno(connection) == session.fd:
-            cut_off(session.fd)
+            cut_off(session.fd, session.inode)
         try:
             self.driver.close(connection)
         except Exception:  # noqa: BLE001, S110 - it is closed either way, and nobody can act on it

@@ -8,6 +8,7 @@ invocation's deadline.
 
 from __future__ import annotations
 
+import os
 import select
 
 from warmline._errors import DeadlineExceeded, TransactionLost, UsedAfterRelease
@@ -46,6 +47,7 @@ class Session:
         "expired",
         "fd",
         "in_transaction_before",
+        "inode",
         "left_by_exception",
         "look",
         "lost",
@@ -62,6 +64,7 @@ class Session:
     def __init__(self, *, speaks_first: bool) -> None:
         self.speaks_first = speaks_first
         self.fd = -1
+        self.inode = -1
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         self.look: Callable[[], Polled] | None = None
         """Stands in for the socket where a driver has none (`warmline.testing.FakeDriver`)."""
@@ -92,6 +95,7 @@ class Session:
         """Remember the socket to poll; -1 where the driver does not show it."""
         self.fd = fd
         if fd >= 0:
+            self.inode = os.fstat(fd).st_ino
             poller = select.poll()
             poller.register(fd, select.POLLIN | _RDHUP)
             self._poll = poller.poll

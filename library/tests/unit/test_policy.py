@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from warmline._clock import Instant, elapsed_s
+from warmline._connect import cut_off
 from warmline._policy import (
     Abandon,
     Here,
@@ -179,3 +180,32 @@ def test_a_slot_goes_through_its_life():
 def test_a_slot_refuses_what_cannot_happen(state, step):
     with pytest.raises(RuntimeError, match="cannot"):
         after(state, step)
+
+
+def test_a_number_that_is_another_files_by_now_is_left_alone(tmp_path):
+    import os  # noqa: PLC0415 - only here
+    import socket  # noqa: PLC0415 - only here
+
+    near, far = socket.socketpair()
+    fd, inode = near.fileno(), os.fstat(near.fileno()).st_ino
+    near.close()
+    reused = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    os.dup2(reused, fd)
+    cut_off(fd, inode)
+    os.write(fd, b"kept")
+    assert (tmp_path / "file").read_bytes() == b"kept"
+    for number in {fd, reused}:
+        os.close(number)
+    far.close()
+
+
+def test_a_socket_that_is_cut_off_reaches_nobody():
+    import os  # noqa: PLC0415 - only here
+    import socket  # noqa: PLC0415 - only here
+
+    near, far = socket.socketpair()
+    cut_off(near.fileno(), os.fstat(near.fileno()).st_ino)
+    os.write(near.fileno(), b"lost")
+    assert far.recv(10) == b""
+    near.close()
+    far.close()
