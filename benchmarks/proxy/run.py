@@ -190,6 +190,7 @@ def median(samples: list[dict[str, object]], what: str, **wanted: object) -> flo
 def readme(results: dict[str, object]) -> str:
     """The page: medians, and ratios to PgBouncer."""
     samples = results["samples"]
+    losses: list[str] = []
     lines = [
         "# What a statement costs through the proxy",
         "",
@@ -214,7 +215,12 @@ def readme(results: dict[str, object]) -> str:
                 f"| {cpu['PgBouncer']:.1f} | {tps['warmline']:,.0f} ({tps['warmline'] / tps['PgBouncer']:.2f}) "
                 f"| {tps['PgBouncer']:,.0f} | {tps['direct']:,.0f} ({tps['direct'] / tps['PgBouncer']:.2f}) |"
             )
+            if cpu["warmline"] > cpu["PgBouncer"]:
+                losses.append(f"CPU, {protocol}, {clients} clients")
+            if tps["warmline"] < tps["PgBouncer"]:
+                losses.append(f"throughput, {protocol}, {clients} clients")
     memory = results["idle_client_bytes"]
+    lines += ["", f"PgBouncer is better in: {'; '.join(losses) or 'none of these'}."]
     lines += [
         "",
         (
