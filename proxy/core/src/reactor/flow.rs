@@ -25,6 +25,13 @@ impl<P: Protocol> Reactor<P> {
         let waits = !matches!(self.clients[place].state, ClientState::Free);
         self.clients[place].readable = true;
         self.read_client(place);
+        // Its last bytes and its end came as one event: a short read has not seen the end yet, and no event follows.
+        if closed && !waits {
+            if let Some(client) = self.clients.get_mut(place).filter(|client| !client.readable) {
+                client.readable = true;
+                self.work.push_back(Work::ReadClient(place));
+            }
+        }
         // A client that is not read because it waits would keep its place in the queue and, with a running statement, its
         // server connection, though nobody is there to take the answer.
         // One that holds whole messages back has said all it wanted before it left: they are done first.
