@@ -139,6 +139,12 @@ def run(*, format_: str, **options: Any) -> None:
     request = _request(options)
     summary = _measure(request)
     _report(summary, request.folder, format_)
+    if request.handler is not None and all(strategy.connections_opened.highest == 0 for strategy in summary.strategies):
+        click.echo(
+            f"Note: {request.handler} opened no connection to the database. It finds it in DB_HOST, DB_PORT, DB_USER, "
+            "DB_PASS, DB_NAME and DATABASE_URL.",
+            err=True,
+        )
     if request.handler is None:
         _hold_to(request, summary)
 

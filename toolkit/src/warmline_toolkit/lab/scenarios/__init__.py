@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from warmline_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from warmline_toolkit.lab.scenario import Scenario
 
 ORDER = (
@@ -41,5 +43,10 @@ def load(name: str) -> Scenario:
     """Return the scenario called *name*. Raises `UnknownScenario`."""
     if name not in names():
         raise UnknownScenario(f"There is no scenario {name!r}.", next_step=f"Choose one of: {', '.join(names())}.")
-    scenario: Scenario = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").SCENARIO
+    scenario: Scenario = module_of(name).SCENARIO
     return scenario
+
+
+def module_of(name: str) -> ModuleType:
+    """Return the module of the scenario called *name*; its docstring tells how it works."""
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -1,12 +1,14 @@
 """Environments vanish without a word to the server, and new ones need connections.
 
-A wave connects, the platform reaps every environment silently (no FIN, no RST: the server sees nothing), and a second
-wave needs new environments. The connections of the first are ghosts: the server holds their slots until its own idle
-timeout (8 hours by default, a few seconds here). Then a third wave shows that they are free again.
+A wave connects, the platform reaps its environments silently (no FIN, no RST: the server sees nothing), and a second
+wave runs on new ones, which were initialised beforehand but are not connected. The connections of the first are ghosts:
+the server holds their slots until its own idle timeout (8 hours by default, a few seconds here). Then a third wave shows
+that they are free again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from warmline_toolkit.lab.checks import equals, some_refused
@@ -21,14 +23,17 @@ SERVER_IDLE_TIMEOUT_S = 4
 
 async def play(stage: Stage) -> None:
     """Connect, vanish, come back too early, come back after the server's timeout."""
-    width = stage.settings.environments * stage.settings.processes
+    platform, environments = stage.platform, stage.settings.environments
+    width = environments * stage.settings.processes
+    await platform.prewarm(environments)
+    vanishing = await platform.prewarm(environments)  # made last, so used first
     await stage.wave(width)
     await stage.settle()
-    await stage.platform.reap_all("silent")
+    await asyncio.gather(*(platform.reap(environment, "silent") for environment in vanishing))
     stage.note("ghosts after the silent reap", await stage.open_now())
     await stage.wave(width)
     stage.note("seconds until the server freed the slots", round(await stage.until_free(timeout_s=60.0), 1), "s")
-    await stage.platform.reap_all("fin")
+    await platform.reap_all("fin")
     await stage.wave(width)
     await stage.settle()
 
