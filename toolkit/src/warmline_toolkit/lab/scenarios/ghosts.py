@@ -2,7 +2,7 @@
 
 A wave connects, the platform reaps its environments silently (no FIN, no RST: the server sees nothing), and a second
 wave runs on new ones, which were initialised beforehand but are not connected. The connections of the first are ghosts:
-the server holds their slots until its own idle timeout (8 hours by default, a few seconds here). Then a third wave shows
+the server holds their slots until its own idle timeout (8 hours by default, a few seconds here). A third wave shows
 that they are free again.
 """
 
