@@ -55,7 +55,8 @@ class Proxy:
     """A running daemon in front of *target*, stopped with the context or `stop`.
 
     *settings* are the settings file's names (docs/reference/proxy-settings.md). Without *listen* it takes a free port
-    on loopback. Ready in a few milliseconds plus one server connection. Raises `DaemonNotFound`, `BadSettings` and,
+    on loopback. *folder* (an empty one of the caller's) is where it works and keeps its files; by default a temporary
+    one. Ready in a few milliseconds plus one server connection. Raises `DaemonNotFound`, `BadSettings` and,
     when the target does not answer within *ready_within_s*, `ProxyDidNotStart` with the target's words.
     """
 
@@ -65,9 +66,10 @@ class Proxy:
         *,
         listen: str = "127.0.0.1:0",
         settings: Mapping[str, Value] | None = None,
+        folder: Path | None = None,
         ready_within_s: float = 15.0,
     ) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="warmline-proxy-"))
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="warmline-proxy-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.log_file = self._folder / "log"
         self.admin = AdminClient(self._folder / "admin")
@@ -78,7 +80,7 @@ class Proxy:
         try:
             with self.log_file.open("wb") as log:
                 command = [str(find_daemon()), str(file), "--log-format", "json"]
-                self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
+                self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
             self._wait_until_ready(time.monotonic() + ready_within_s)
         except BaseException:
             self.stop()

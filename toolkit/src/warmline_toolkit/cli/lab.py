@@ -273,10 +273,16 @@ def _facts(server: AnyServer) -> dict[str, Any]:
 
 def _strategies(request: Request, engine: str) -> tuple[Strategy, ...]:
     from warmline_toolkit.lab import strategy  # noqa: PLC0415
+    from warmline_toolkit.lab.route import why_no_proxy  # noqa: PLC0415
 
     if request.handler is not None:
         return (strategy.of_user(request.handler),)
-    return strategy.choose(request.scenario, engine=engine, family=request.example, names=request.strategies)
+    chosen = strategy.choose(request.scenario, engine=engine, family=request.example, names=request.strategies)
+    missing = why_no_proxy() if any(one.route == "proxy" for one in chosen) and not request.strategies else None
+    if missing is not None:
+        click.echo(f"Without the strategy proxy: {missing}", err=True)
+        return tuple(one for one in chosen if one.route != "proxy")
+    return chosen
 
 
 def _report(summary: RunSummary, folder: Path, format_: str) -> None:

@@ -30,6 +30,12 @@ def none_failed(strategy: StrategySummary) -> list[str]:
     return equals(strategy, f"failed invocations {_codes(strategy)}".rstrip(), strategy.errors, 0)
 
 
+def proxied(summary: RunSummary) -> list[str]:
+    """Behind the proxy nothing is refused and nothing fails; a run without it has nothing to hold."""
+    found = [strategy for strategy in summary.strategies if strategy.strategy == "proxy"]
+    return [line for strategy in found for line in none_refused(strategy) + none_failed(strategy)]
+
+
 def some_refused(strategy: StrategySummary) -> list[str]:
     """Every trial had a refused connection, counted with the server's code."""
     if strategy.refused.lowest >= 1:

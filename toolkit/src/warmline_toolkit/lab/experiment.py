@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from warmline_toolkit.errors import UsageError
 from warmline_toolkit.lab.journal import Journal
 from warmline_toolkit.lab.platform import Platform
+from warmline_toolkit.lab.route import open_route
 from warmline_toolkit.lab.settings import PlatformSettings
 from warmline_toolkit.lab.stage import Stage
 from warmline_toolkit.lab.witness import Witness, idle_cpu_ms_per_s
@@ -110,20 +111,30 @@ async def _trial(
 ) -> None:
     settings = experiment.settings
     platform_settings = _platform_settings(experiment, strategy)
-    async with (
-        Platform(platform_settings, strategy.handler, journal=journal, database=server) as platform,
-        witness.watch(),
-    ):
+    before = await witness.open_now() or 0
+    async with witness.watch():
         journal.record(
-            TrialStarted(**journal.stamp(), limit=server.max_connections, server=f"{server.engine} {server.version}")
+            TrialStarted(
+                **journal.stamp(),
+                limit=server.max_connections,
+                server=f"{server.engine} {server.version}",
+                path=strategy.route,
+            )
         )
-        stage = Stage(settings=settings, platform=platform, witness=witness, journal=journal, event=experiment.event)
-        await experiment.scenario.play(stage)
-        journal.record(await stage.counted())
-        journal.record(TrialEnded(**journal.stamp()))
-        await platform.reap_all("fin")
-        platform.release_ghosts()
-        await stage.settle()
+        with open_route(strategy.route, server, max_connections=settings.max_connections) as route:
+            async with Platform(
+                platform_settings, strategy.handler, journal=journal, database=server, route=route
+            ) as platform:
+                stage = Stage(
+                    experiment=experiment, strategy=strategy, platform=platform, witness=witness, journal=journal
+                )
+                await experiment.scenario.play(stage)
+                journal.record(await stage.counted())
+                journal.record(TrialEnded(**journal.stamp()))
+                await platform.reap_all("fin")
+                platform.release_ghosts()
+                await stage.settle()
+    await witness.until_at_most(before)
 
 
 def _platform_settings(experiment: Experiment, strategy: Strategy) -> PlatformSettings:

@@ -12,10 +12,11 @@ from warmline_toolkit.lab import arrivals
 from warmline_toolkit.model.events import Fault, Noted
 
 if TYPE_CHECKING:
+    from warmline_toolkit.lab.experiment import Experiment
     from warmline_toolkit.lab.journal import Journal
     from warmline_toolkit.lab.outcome import InvocationResult
     from warmline_toolkit.lab.platform import Platform
-    from warmline_toolkit.lab.scenario import Settings
+    from warmline_toolkit.lab.strategy import Strategy
     from warmline_toolkit.lab.witness import Witness
     from warmline_toolkit.model.events import ServerCounted
 
@@ -35,17 +36,18 @@ class Stage:
     def __init__(
         self,
         *,
-        settings: Settings,
+        experiment: Experiment,
+        strategy: Strategy,
         platform: Platform,
         witness: Witness,
         journal: Journal,
-        event: dict[str, object],
     ) -> None:
-        self.settings = settings
+        self.settings = experiment.settings
         self.platform = platform
         self.witness = witness
         self._journal = journal
-        self._event = event
+        self._event = experiment.event
+        self._direct = strategy.route == "direct"
 
     async def wave(self, count: int, event: dict[str, object] | None = None) -> list[InvocationResult]:
         """Offer *count* requests at once and wait for all answers."""
@@ -66,6 +68,8 @@ class Stage:
 
         Raises `NotSettled` after 20 s. Returns at once where the server cannot tell.
         """
+        if not self._direct:  # the server's connections are the proxy's, and stay
+            return
         began = time.monotonic()
         while (seen := await self.witness.open_now()) not in (None, held := self._held()):
             if time.monotonic() - began > SETTLE_S:
@@ -81,12 +85,18 @@ class Stage:
 
         A server that does not come to rest within 20 s is counted as it is, and the run fails on the difference.
         """
+        if not self._direct:
+            return await self.witness.counted(ghosts=0)
         began = time.monotonic()
         while True:
             await self.settle()
             counted = await self.witness.counted(ghosts=self.platform.ghosts)
             if counted.still_open in (None, self._held()) or time.monotonic() - began > SETTLE_S:
                 return counted
+
+    async def ghosts_now(self) -> int:
+        """Return how many connections the server has open for environments that are gone; a proxy's are not such."""
+        return await self.open_now() - self.platform.open_connections if self._direct else 0
 
     async def until_free(self, *, timeout_s: float) -> float:
         """Wait until the server has closed every connection that no living environment holds; return the seconds."""
@@ -108,7 +118,7 @@ class Stage:
     async def close_at_server(self) -> None:
         """Close every connection of the function at the server, and wait until they are gone there."""
         ports = {port for relay in self.platform.relays for port in relay.server_side_ports}
-        closed = await self.witness.close(ports)
+        closed = await self.witness.close(ports if self._direct else None)
         self._journal.record(Fault(**self._journal.stamp(), what=f"the server closed {closed} idle connections"))
 
     def note(self, name: str, value: float, unit: str = "") -> None:

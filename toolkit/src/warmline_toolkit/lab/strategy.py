@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import warmline_toolkit
 from warmline_toolkit.errors import MachineError, UsageError
@@ -24,13 +24,16 @@ WHAT = {
     "per-request": "connect, work and close in every invocation",
     "keep-open": "connect once outside the handler and keep the connection for every invocation",
     "pool": "a pool outside the handler; each invocation borrows a connection and gives it back",
+    "proxy": "keep-open through warmline's proxy, which shares the server's connections among all environments",
     "per-request+warmline": "per-request, with the warmline library",
     "keep-open+warmline": "keep-open, with the warmline library",
     "pool+warmline": "pool, with the warmline library",
 }
-"""Every strategy inside the function, and what it does: the guide's three, and the same with the library."""
+"""Every strategy and what it does: the guide's four, and those inside the function with the library."""
 
-DEFAULT = ("per-request", "keep-open", "pool", "keep-open+warmline")
+Route: TypeAlias = Literal["direct", "proxy"]
+
+DEFAULT = ("per-request", "keep-open", "pool", "proxy", "keep-open+warmline")
 """What runs when no strategy is named."""
 
 DEFAULT_FAMILY = {"mariadb": "pymysql", "mysql": "pymysql", "postgres": "psycopg"}
@@ -62,7 +65,8 @@ class Family:
 
 
 def _python(name: str, *engines: str, extra: dict[str, str] | None = None) -> Family:
-    handlers = {"per-request": "per_request.py", "keep-open": "keep_open.py", "pool": "pool.py", **(extra or {})}
+    plain = {"per-request": "per_request.py", "keep-open": "keep_open.py", "pool": "pool.py"}
+    handlers = {**plain, "proxy": plain["keep-open"], **(extra or {})}
     return Family(name=name, folder=EXAMPLES / "python" / name, engines=engines, handlers=handlers)
 
 
@@ -105,6 +109,7 @@ class Strategy:
     label: str
     handler: Handler
     freeze: bool = True
+    route: Route = "direct"
 
 
 def of_user(handler: str) -> Strategy:
@@ -166,4 +171,5 @@ def _family(name: str, engine: str) -> Family:
 def _strategy(family: Family, name: str, label: str, handler: HandlerKind, *, freeze: bool = True) -> Strategy:
     function = "transfer" if handler == "transfer" else "handler"
     file = family.folder / family.handlers[name]
-    return Strategy(label=label, handler=find_handler(f"{file}:{function}"), freeze=freeze)
+    route: Route = "proxy" if name == "proxy" else "direct"
+    return Strategy(label=label, handler=find_handler(f"{file}:{function}"), freeze=freeze, route=route)

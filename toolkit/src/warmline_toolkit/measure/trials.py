@@ -212,7 +212,9 @@ class Trial:
 
     @property
     def ghosts(self) -> int:
-        """Count the server connections that environments reaped during the trial left open."""
+        """Count the server connections that environments reaped during the trial left open; a proxy's stay its own."""
+        if not self.direct:
+            return 0
         return sum(event.ghosts for event in self.reaped if event.at_s <= self.ends_s)
 
     @property

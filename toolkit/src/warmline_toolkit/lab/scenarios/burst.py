@@ -1,15 +1,15 @@
 """25 requests at once on 25 environments, and a database that takes 5 connections.
 
 Every environment is initialised before, and none is connected: what is measured is the connection storm, not the cold
-starts. No strategy inside a function can help: each environment needs a connection of its own at the same moment. The
-refusals are counted by the server's error code.
+starts. A plain handler cannot help itself: each environment needs a connection of its own at the same moment. The
+refusals are counted by the server's error code. Behind the proxy the environments wait for each other instead.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from warmline_toolkit.lab.checks import PLAIN, some_refused
+from warmline_toolkit.lab.checks import PLAIN, proxied, some_refused
 from warmline_toolkit.lab.scenario import Scenario, Settings
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ def check(summary: RunSummary, settings: Settings) -> list[str]:
     """Each of the three is refused when more environments than connections run at once."""
     if min(settings.requests, settings.environments) <= settings.max_connections:
         return []
-    return [line for strategy in summary.strategies if strategy.strategy in PLAIN for line in some_refused(strategy)]
+    plain = [strategy for strategy in summary.strategies if strategy.strategy in PLAIN]
+    return [line for strategy in plain for line in some_refused(strategy)] + proxied(summary)
 
 
 SCENARIO = Scenario(
     name="burst",
     title="A burst: 25 requests at once, 25 environments, 5 connections",
     question="Who is refused when everything starts at once?",
-    expectation="per-request, keep-open and pool are all refused: nothing stands between them and the server.",
+    expectation="per-request, keep-open and pool are all refused; the proxy lets them wait, and nothing is refused.",
     settings=Settings(requests=25, environments=25, max_connections=5, rtt_ms=5.0),
     play=play,
     check=check,

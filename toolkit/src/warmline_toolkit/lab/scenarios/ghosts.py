@@ -30,7 +30,7 @@ async def play(stage: Stage) -> None:
     await stage.wave(width)
     await stage.settle()
     await asyncio.gather(*(platform.reap(environment, "silent") for environment in vanishing))
-    stage.note("ghosts after the silent reap", await stage.open_now())
+    stage.note("ghosts after the silent reap", await stage.ghosts_now())
     await stage.wave(width)
     stage.note("seconds until the server freed the slots", round(await stage.until_free(timeout_s=60.0), 1), "s")
     await platform.reap_all("fin")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from warmline_toolkit.lab.checks import equals, some_refused
+from warmline_toolkit.lab.checks import equals, proxied, some_refused
 from warmline_toolkit.lab.scenario import Scenario, Settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def check(summary: RunSummary, settings: Settings) -> list[str]:
         if strategy.strategy in ("keep-open", "pool"):
             wrong += some_refused(strategy)
             wrong += equals(strategy, "connections at the end", strategy.still_open, settings.max_connections)
-    return wrong
+    return wrong + proxied(summary)
 
 
 SCENARIO = Scenario(
