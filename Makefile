@@ -1,6 +1,7 @@
 # The one definition of every verb; CI and hooks call these too. `make help` lists them.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .PHONY: demo check test bench docs help clean
 
@@ -21,7 +22,7 @@ test: ## All tests, on real servers
 	@scripts/setup test
 	cargo build --quiet --package warmline-proxy
 	cargo test --quiet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 bench: ## Every benchmark, interleaved with its peers; results into benchmarks/*/results
 	@scripts/setup test
