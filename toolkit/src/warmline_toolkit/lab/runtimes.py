@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,4 +87,4 @@ def _python_version(program: str) -> str:
 
 def _shim_path() -> list[str]:
     """Return the pure-Python `runtime_client`'s folder where awslambdaric was installed without its own."""
-    return [] if find_spec("runtime_client") is not None else [str(SHIM)]
+    return [] if PathFinder.find_spec("runtime_client") is not None else [str(SHIM)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import signal
@@ -56,6 +57,8 @@ class PostgresAdmin(Admin):
                 connect_timeout=10,
                 prepare_threshold=None,  # a walsender speaks the simple protocol only
             )
+            with contextlib.suppress(psycopg.errors.UndefinedObject):  # before PostgreSQL 14 there is no such setting
+                self.connection.execute("SET idle_session_timeout = 0")
         except psycopg.OperationalError as error:
             raise ConnectionError(str(error)) from error
 

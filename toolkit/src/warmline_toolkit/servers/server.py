@@ -97,6 +97,7 @@ class Server:
         self._lock = threading.RLock()
         self._observers: set[Observer] = set()
         self._held: list[Any] = []
+        self._cpu_ms_read = 0.0
         self._cpu_ms_before: float | None = 0.0  # of the processes before the last restart
         self._process: subprocess.Popen[bytes] | None = None
         # The lab's own and the thread of each, never fewer again: where the server counts them, room is made
@@ -234,7 +235,9 @@ class Server:
         if now is None or self._cpu_ms_before is None:
             return None
         own = sum(processes.thread_cpu_ms(thread) for thread in list(self._sessions.values()))
-        return self._cpu_ms_before + now - own
+        # A backend that has ended is nowhere until its parent has waited for it: what was read once does not fall.
+        self._cpu_ms_read = max(self._cpu_ms_read, self._cpu_ms_before + now - own)
+        return self._cpu_ms_read
 
     # -- its life ----------------------------------------------------------------------------------------------------
 
