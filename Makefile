@@ -22,7 +22,7 @@ test: ## All tests, on real servers
 	@scripts/setup test
 	cargo build --quiet --package warmline-proxy
 	cargo test --quiet
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 bench: ## Every benchmark, interleaved with its peers; results into benchmarks/*/results
 	@scripts/setup test
