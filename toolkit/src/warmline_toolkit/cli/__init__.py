@@ -41,15 +41,14 @@ def main() -> None:
     Exit codes: 0 ok, 1 findings or a failed expectation, 2 usage, 3 this machine cannot run it.
     """
     try:
-        cli.main(prog_name="warmline", standalone_mode=False)
+        code = cli.main(prog_name="warmline", standalone_mode=False)  # what a command gave to context.exit, or None
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted: everything that was started has been stopped.", err=True)
         sys.exit(130)
     except ToolkitError as error:
         click.echo(f"warmline: {error}", err=True)
         sys.exit(error.exit_code)
+    sys.exit(code)
